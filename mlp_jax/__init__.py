@@ -1,0 +1,1 @@
+"""A laboratory for multilayer perceptrons in pure functional JAX."""
