@@ -5,9 +5,13 @@ Fields never default to None, so each can be overridden on the command line: `--
 """
 
 import os
-from pathlib import Path
 
 from ml_collections import ConfigDict
+
+
+def _data_dir() -> str:
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return os.environ.get("MLP_JAX_DATA_DIR") or os.path.expanduser(os.path.join(cache, "mlp_jax", "data"))
 
 
 def get_config() -> ConfigDict:
@@ -16,9 +20,9 @@ def get_config() -> ConfigDict:
 
     # Data
     config.dataset = "fashion_mnist"  # fashion_mnist, mnist, digits, or a folder of four IDX files
-    config.data_dir = os.environ.get("MLP_JAX_DATA_DIR") or str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mlp_jax" / "data")  # a folder with one sub-folder a dataset
+    config.data_dir = _data_dir()  # a folder with one sub-folder a dataset
     config.fallback_dataset = "digits"  # trained on where the dataset cannot be had; '' makes that an error
-    config.val_fraction = 0.1  # share of the training set held out to choose by, in [0, 1); the assignment's 10 %; 0 trains on everything
+    config.val_fraction = 0.1  # share of the training set held out to choose by, in [0, 1); 0 trains on everything
     config.stratified = False  # hold out the same share of every class
 
     # Randomness
@@ -63,8 +67,8 @@ def get_config() -> ConfigDict:
     config.probes = False  # log norms of gradient, weights and update and the share of dead units, a layer each
 
     # The machine
-    config.mesh = ""  # devices along each axis, as 'data:8' or 'lanes:2,data:4'; '': one CPU device, or every accelerator
-    config.steps_per_call = 0  # steps of one call of the compiled program; 0: about two seconds' worth. Never changes the result
+    config.mesh = ""  # devices an axis, as 'data:8' or 'lanes:2,data:4'; '': one CPU device, or every accelerator
+    config.steps_per_call = 0  # steps of one call of the program; 0: about two seconds' worth. Never changes the result
 
     # Files
     config.resume = "strict"  # strict: refuse a changed config; changed: go on with it; never: start over

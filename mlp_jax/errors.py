@@ -1,4 +1,4 @@
-"""The one kind of error that a user sees: a single line, exit status 2, no traceback."""
+"""The errors that a user sees as a single line, without a traceback."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,14 @@ from collections.abc import Iterable
 
 class UserError(Exception):
     """A mistake in what the user gave. The message names the thing, what was given and what is allowed."""
+
+
+class Diverged(Exception):
+    """A loss or a gradient that is not finite ended a run. The message says where, and the likely cause."""
+
+
+class Interrupted(Exception):
+    """A signal ended a run after its checkpoint. The message says how to go on."""
 
 
 def not_one_of(name: str, given: object, allowed: Iterable[object]) -> UserError:

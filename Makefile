@@ -1,0 +1,45 @@
+# Each target makes .venv where it is missing and installs what it needs once; PYTHON=python3.12 picks another Python.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: train test test-all setup lint bench
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+train: .venv/runtime ## train configs/adam.py
+	$(BIN)/python main.py --config=configs/adam.py
+
+setup: .venv/runtime ## make the environment only
+
+test: .venv/development ## the tests, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+test-all: .venv/development ## the tests with the slow ones and those that need a browser
+	$(BIN)/python -m pytest -m "" --cov --cov-report=term
+
+lint: .venv/development ## formatter, linter, type checker
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/runtime ## the short benchmarks
+	$(BIN)/python -m benchmarks
+
+# A stamp is younger than its requirements once they are installed.
+.venv/runtime: requirements.txt | $(BIN)/python
+	@echo "Installing requirements.txt into .venv (some minutes the first time)"
+	@$(PIP) install -r requirements.txt
+	@touch $@
+
+.venv/development: requirements-dev.txt .venv/runtime
+	@echo "Installing requirements-dev.txt into .venv"
+	@$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mlp_jax needs Python 3.11 or later: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) -m venv failed (Debian: apt install python3-venv)"; rm -rf .venv; exit 1; }

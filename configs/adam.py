@@ -1,0 +1,13 @@
+"""Adam on Fashion-MNIST: what `make train` trains."""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """The default net under Adam, with a learning rate that falls to 0."""
+    config = default.get_config()
+    config.optimizer = "adam"
+    config.schedule = "cosine"
+    return config

@@ -1,0 +1,272 @@
+"""The command line: flags become a config, devices and threads are decided, then the mode's own code runs.
+
+Whatever makes no sense ends in one line on stderr and exit status 2, before anything is written.
+"""
+
+import contextlib
+import io
+import itertools
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from mlp_jax import config as configs
+from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of
+
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "default.py"
+MODES = ("train", "evaluate", "predict", "best", "report", "gradcheck")
+# The flags that only some modes read.
+READ_BY = {
+    "config": ("train", "gradcheck"),
+    "workdir": ("train", "evaluate", "predict", "best", "report"),
+    "inputs": ("predict",),
+    "output": ("best",),
+}
+
+
+class Options(NamedTuple):
+    """A command line, taken apart; what was left out is empty."""
+
+    mode: str
+    config: str
+    workdir: str
+    inputs: tuple[str, ...]
+    output: str
+    overrides: tuple[tuple[str, str | None], ...]
+
+
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("config", None, "Python file with get_config(); default configs/default.py", flag_values=values)
+    flags.DEFINE_string("workdir", None, "folder of the run or sweep; default a new one in runs/", flag_values=values)
+    flags.DEFINE_string("mode", "train", f"one of {', '.join(MODES)}; default train", flag_values=values)
+    flags.DEFINE_multi_string("inputs", [], "predict: image files, or one .npy array", flag_values=values)
+    flags.DEFINE_string("output", None, "best: folder of the final run", flag_values=values)
+    flags.DEFINE_boolean("help", False, "this text", short_name="h", flag_values=values)
+    values.set_gnu_getopt(True)
+    return values
+
+
+def usage() -> str:
+    """What --help prints."""
+    values, newline = _flags(), ";\n"  # what absl adds to a flag that may be repeated stands on a line of its own
+    lines = [f"  --{name:9}{values[name].help.partition(newline)[0]}" for name in (*READ_BY, "mode", "help")]
+    return "\n".join(
+        [
+            "Train and study multilayer perceptrons.",
+            "",
+            "  python main.py --config=configs/adam.py [--workdir=DIR] [--config.FIELD=VALUE …]",
+            "  python main.py --workdir=DIR                     go on with a run",
+            "  python main.py --mode=evaluate --workdir=DIR     test a saved run",
+            "  python main.py --mode=predict --workdir=DIR --inputs=FILE …",
+            "",
+            *lines,
+            "",
+            f"{DEFAULT_CONFIG} declares every FIELD with its meaning.",
+        ]
+    )
+
+
+def parse(argv: list[str]) -> Options | None:
+    """The options of `argv` (program name first); None for --help."""
+    for token in argv[1:]:
+        if token.lstrip("-").partition("=")[0] in ("flagfile", "undefok") and token.startswith("-"):
+            raise _unknown_flag(token)  # absl would read files, or let misspelt flags pass
+    values = _flags()
+    try:
+        rest = values(argv, known_only=True)[1:]
+    except (flags.Error, ValueError) as error:
+        raise UserError(str(error)) from error
+    if values["help"].value:
+        return None
+    overrides, loose = _split(rest)
+    mode = values["mode"].value
+    if mode not in MODES:
+        raise not_one_of("--mode", mode, MODES)
+    given: dict[str, Any] = {name: values[name].value for name in READ_BY if values[name].value not in (None, [])}
+    for name, value in given.items():
+        if mode not in READ_BY[name]:
+            raise UserError(f"--{name}: --mode={mode} does not read it; allowed with {', '.join(READ_BY[name])}")
+        if not all(path.strip() for path in ([value] if isinstance(value, str) else value)):
+            raise UserError(f"--{name}: {value!r} is not a path")
+    inputs = given.get("inputs", [])
+    if loose and not inputs:
+        raise UserError(f"argument {loose[0]!r} belongs to no flag; allowed are --FLAG=VALUE and --config.FIELD=VALUE")
+    if mode == "predict" and not inputs:
+        raise UserError("--inputs: --mode=predict needs the image files or the .npy array to classify")
+    texts = {name: given.get(name, "") for name in ("config", "workdir", "output")}
+    return Options(mode, inputs=(*inputs, *loose), overrides=overrides, **texts)
+
+
+def _split(rest: list[str]) -> tuple[tuple[tuple[str, str | None], ...], list[str]]:
+    """The (field, text) pairs of --config.FIELD=TEXT or --config.FIELD TEXT, and the arguments that are no flags."""
+    overrides: list[tuple[str, str | None]] = []
+    loose: list[str] = []
+    tokens = list(reversed(rest))
+    while tokens:
+        token = tokens.pop()
+        if token == "--":
+            return tuple(overrides), loose + tokens[::-1]
+        if match := re.fullmatch(r"--?config\.([^=]+)(?:=(.*))?", token, re.DOTALL):
+            field, text = match.groups()
+            if text is None and tokens and re.match(r"[^-]|-[\d.]", tokens[-1]):
+                text = tokens.pop()
+            overrides.append((field, text))
+        elif token.startswith("-") and token != "-":
+            raise _unknown_flag(token)
+        else:
+            loose.append(token)
+    return tuple(overrides), loose
+
+
+def _unknown_flag(token: str) -> UserError:
+    known = [f"--{name}" for name in (*READ_BY, "mode", "help", "config.FIELD")]
+    return not_one_of("flag", token.partition("=")[0], known)
+
+
+def resolve(options: Options) -> ConfigDict:
+    """The checked config that a command line means: of the workdir's run where there is one, of a config file else."""
+    stored = Path(options.workdir) / configs.FILE
+    resumes = bool(options.workdir) and stored.exists()
+    if not resumes and options.mode not in READ_BY["config"]:
+        raise UserError(f"--workdir: {options.workdir!r} holds no run: it has no {configs.FILE}")
+    if options.config or not resumes:
+        start = configs.load(options.config or DEFAULT_CONFIG)
+    else:
+        start = configs.from_json(stored)
+        start.resume = configs.load(DEFAULT_CONFIG).resume  # it was said of an earlier start
+    config = configs.override(start, options.overrides)
+    configs.validate(config)
+    if resumes and options.mode == "train" and config.resume != "never":
+        configs.check_resume(configs.from_json(stored), config, options.workdir)
+    return config
+
+
+@contextlib.contextmanager
+def new_workdir(config: ConfigDict) -> Iterator[Path]:
+    """A new folder runs/<description>-<date>-<time> of this process alone; one that stays empty is removed."""
+    name = f"runs/{configs.describe(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for path in (Path(name if n == 1 else f"{name}-{n}") for n in itertools.count(1)):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            break
+    try:
+        yield path
+    finally:
+        for folder in (path, path.parent):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def train(config: ConfigDict, workdir: str = "") -> None:
+    """Do what the config describes, a set of experiments, a sweep or a run, in `workdir` or in a new folder."""
+    from mlp_jax import runtime
+
+    runtime.prepare(config)
+    with contextlib.nullcontext(Path(workdir)) if workdir else new_workdir(config) as folder:
+        if "experiments" in config:
+            from mlp_jax import questions
+
+            questions.run(config, folder)
+        elif "sweep" in config:
+            from mlp_jax import sweep
+
+            sweep.run(config, folder)
+        else:
+            from mlp_jax import experiment
+
+            experiment.run(config, folder)
+
+
+def dispatch(options: Options) -> int:
+    """Do what the options ask for; the exit status."""
+    config = resolve(options)
+    if options.mode == "train":
+        train(config, options.workdir)
+        return 0
+    from mlp_jax import runtime
+
+    runtime.prepare(config)
+    if options.mode == "gradcheck":
+        from mlp_jax import gradcheck
+
+        text, passed = gradcheck.report(config)
+        print(text)
+        return 0 if passed else 1
+    workdir = Path(options.workdir)
+    if options.mode == "evaluate":
+        from mlp_jax.evaluation import evaluate
+
+        evaluate(config, workdir)
+    elif options.mode == "predict":
+        from mlp_jax.evaluation import predict
+
+        predict(config, workdir, options.inputs)
+    elif options.mode == "best":
+        from mlp_jax.sweep import best
+
+        best(config, workdir, options.output)
+    else:
+        from mlp_jax.report import write
+
+        write(config, workdir)
+    return 0
+
+
+def exit_status(program: str, action: Callable[[], int]) -> int:
+    """Run `action`; its exit status, or one line on stderr and 2 (the input), 1 (divergence) or 130 (a signal).
+
+    Any other exception is a bug and shows its traceback. No message shows a password.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a sign shows its number
+    message = ""
+    try:
+        status = action()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has left; nothing more can be said to it
+        status = 1
+    except (UserError, OSError, MemoryError) as error:
+        message, status = str(error) or type(error).__name__, 2
+    except Diverged as error:
+        message, status = str(error), 1
+    except (Interrupted, KeyboardInterrupt) as error:
+        message, status = str(error) or "interrupted", 130
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            message, status = f"out of memory: {error}", 2
+        else:
+            sys.stderr.write(configs.without_passwords(traceback.format_exc()))
+            status = 1
+    if message:
+        print(f"{program}: {configs.without_passwords(' '.join(message.splitlines()))}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # else the interpreter fails once more when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def main(argv: list[str]) -> int:
+    """The exit status of the command line `argv`."""
+
+    def action() -> int:
+        options = parse(argv)
+        if options is None:
+            print(usage())
+            return 0
+        return dispatch(options)
+
+    return exit_status("main.py", action)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

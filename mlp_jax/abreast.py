@@ -1,0 +1,104 @@
+"""Lanes side by side on one device: the training program of one lane under `vmap`, for accelerators.
+
+Lanes of one shape train in chunks of one fixed size, filled up with copies that nobody reads, so that neither the
+number of compilations nor the bits of a lane depend on how trials fell into groups.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.boundary import Static, steps_per_epoch
+from mlp_jax.fit import Event, Record, Task, order_of, stops_early, steps_per_call, to_record
+from mlp_jax.train import Lane, Program, Rows, end_epoch, init_lane, train_steps
+
+MOST_LANES = 256
+SHARE_OF_MEMORY = 0.5
+
+
+def chunk_size(static: Static, device: jax.Device) -> int:
+    """Lanes of a chunk: as many as half the device's memory holds, a power of two, at most 256."""
+    weights = sum((a + 1) * b for a, b in zip(static.sizes[:-1], static.sizes[1:], strict=True))
+    rows = sum(static.sizes) * static.batch_size
+    bytes_per_lane = static.dtype.itemsize * (7 * weights + 4 * rows)  # w, g, m, v, update, best, one to spare
+    memory = (device.memory_stats() or {}).get("bytes_limit", 2**32)
+    return 1 << min(MOST_LANES, max(1, int(SHARE_OF_MEMORY * memory / bytes_per_lane))).bit_length() - 1
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Pytrees of one structure as one, with a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def compile_abreast(tasks: Sequence[Task], shared: bool) -> Program:
+    """The program of `compile_program` for len(tasks) lanes; `shared`: all lanes see the same rows in one order."""
+    first = tasks[0]
+    rows = None if shared else 0
+    init = jax.vmap(partial(init_lane, first.static))
+    steps = jax.vmap(partial(train_steps, first.static), in_axes=(0, 0, None, rows, 0, None, None))
+    end = jax.vmap(partial(end_epoch, first.static), in_axes=(None, None, rows, 0))
+    hparams, keys, order, validation = _arguments(tasks, shared, 1)
+    lane = jax.eval_shape(init, hparams, keys)
+    number = np.int32(0)
+    return Program(
+        jax.jit(init).lower(hparams, keys).compile(),
+        jax.jit(steps, donate_argnums=4).lower(hparams, keys, first.data, order, lane, number, number).compile(),
+        jax.jit(end, donate_argnums=3).lower(first.data, number, validation, lane).compile(),
+    )
+
+
+def _arguments(tasks: Sequence[Task], shared: bool, epoch: int) -> tuple[Any, Any, Rows, Rows]:
+    order = order_of(tasks[0], epoch) if shared else _orders(tasks, epoch)
+    validation = tasks[0].validation if shared else stack([task.validation for task in tasks])
+    return stack([task.hparams for task in tasks]), stack([task.keys for task in tasks]), order, validation
+
+
+def _orders(tasks: Sequence[Task], epoch: int) -> Rows:
+    by_seed = {task.config.seed: order_of(task, epoch) for task in {t.config.seed: t for t in tasks}.values()}
+    return stack([by_seed[task.config.seed] for task in tasks])
+
+
+def fit_abreast(
+    tasks: Sequence[Task], count: int, program: Program, shared: bool, lanes: Sequence[Lane], until: int | None
+) -> Iterator[tuple[int, Event, bool]]:
+    """Trains `tasks` together to their ends, or to epoch `until`; yields (index, event, diverged) for every epoch.
+
+    Of the tasks the first `count` are wanted, the others fill up the chunk.
+    The seconds of a record are the lane's share of the epoch's. `lanes` are the states to go on from, all at the end
+    of the same epoch; none for the start. The lane of an event is on the host and is
+    there only where the task has come to its end.
+    """
+    first = tasks[0]
+    hparams, keys, _, validation = _arguments(tasks, shared, 1)
+    lane = stack(lanes) if lanes else program.init(hparams, keys)
+    lane = jax.device_put(lane, first.placement.whole)
+    steps = steps_per_epoch(len(first.train_indices), first.static.batch_size)
+    per_call = steps_per_call(first.config, first.static, steps)
+    epoch = int(lane.state.step[0]) // steps
+    active = set(range(count))
+    while active:
+        start = time.perf_counter()
+        epoch += 1
+        order = order_of(first, epoch) if shared else _orders(tasks, epoch)
+        for batch in range(0, steps, per_call):
+            bounds = np.int32(batch), np.int32(min(batch + per_call, steps))
+            lane = program.train_steps(hparams, keys, first.data, order, lane, *bounds)
+        lane, stats = program.end_epoch(first.data, np.int32(len(first.train_indices)), validation, lane)
+        stats, best_epochs = jax.device_get((stats, lane.best.epoch))
+        seconds = (time.perf_counter() - start) / len(active)
+        for index in sorted(active):
+            task = tasks[index]
+            own = jax.tree.map(lambda leaf, index=index: leaf[index], stats)
+            record: Record = to_record(task, epoch, epoch * steps, own, seconds)
+            last = min(until or task.config.num_epochs, task.config.num_epochs)
+            diverged = bool(own.first_bad >= 0)
+            over = epoch >= last or diverged or stops_early(task.config, epoch, int(best_epochs[index]))
+            if over:
+                active.remove(index)
+            state = jax.device_get(jax.tree.map(lambda leaf, index=index: leaf[index], lane)) if over else None
+            yield index, Event(state, record), diverged

@@ -1,0 +1,307 @@
+"""Checkpoints: Orbax writes the arrays, a manifest of SHA-256 sums says whether they can be believed.
+
+    FOLDER/<step>/arrays/         Orbax: one vector a dtype, all leaves of that dtype end to end
+    FOLDER/<step>/extra.json      what the caller wants back beside the arrays
+    FOLDER/<step>/manifest.json   written last: step, fingerprints, leaves, size and SHA-256 of every file, its own sum
+
+One vector a dtype because Orbax pays for each array: 25 leaves of a 135,000-weight Adam state cost three times as much
+one by one. Only `_write_arrays` and `_read_arrays` know Orbax.
+"""
+
+import errno
+import hashlib
+import logging
+import os
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mlp_jax import workdir
+from mlp_jax.errors import UserError
+
+FORMAT = 1
+MAX_MANIFEST_BYTES = 1 << 24
+SMALL_FILES_BYTES = 1 << 18  # room for what is not an array
+_OTHERWISE = "; --config.resume=never starts over"
+
+
+class Restored(NamedTuple):
+    """A checkpoint read back: the leaves of `state` are NumPy arrays, for the caller to place on devices."""
+
+    step: int
+    state: Any
+    extra: dict[str, Any]
+
+
+class _Damaged(Exception):
+    """Why a checkpoint cannot be believed."""
+
+
+def save(
+    folder: Path, step: int, state: Any, extra: dict[str, Any], fingerprints: dict[str, str], keep: int = 2
+) -> None:
+    """Writes FOLDER/<step>, complete or not at all, and keeps the `keep` newest up to `step`.
+
+    `state` is any pytree of arrays, `extra` becomes JSON. Checkpoints of later steps go too: the run came here without
+    them. UserError where the disk is full or refuses; the earlier checkpoints are then as they were.
+    """
+    final, temporary = folder / str(step), folder / f"{step}.new.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        temporary.mkdir()
+        _write_arrays(temporary / "arrays", state)
+        (temporary / "extra.json").write_text(workdir.dumps(extra))
+        _seal(temporary, step, state, fingerprints)
+        if os.path.lexists(final):  # a damaged one, or the same again
+            _remove(final)
+        os.rename(temporary, final)
+        workdir.sync(folder)
+        steps = _steps(folder)
+        kept = [number for number in steps if number <= step][:keep]
+        for other in steps:
+            if other not in kept:
+                _remove(folder / str(other))
+    except OSError as error:
+        raise UserError(f"{final}: the checkpoint cannot be written: {workdir.reason(error)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def restore(
+    folder: Path, template: Any, fingerprints: dict[str, str], warn: Callable[[str], None] | None = None
+) -> Restored | None:
+    """Reads the newest checkpoint that is whole, or None; each damaged one is named to `warn` (a line on stderr).
+
+    `template` has the structure, shapes and dtypes of the state (`jax.eval_shape` will do). Of the fingerprints only
+    those given here are compared. A checkpoint that is whole but of other fingerprints, shapes or dtypes is no damage:
+    UserError, since starting over would throw away what another config made. Nothing in the folder is executed.
+    """
+    warn = warn or (lambda line: print(line, file=sys.stderr))
+    for step in _steps(folder):
+        try:
+            manifest, extra = _verify(folder / str(step), step)
+            _compare(folder / str(step), manifest, template, fingerprints)
+            return Restored(step, _read_arrays(folder / str(step) / "arrays", template), extra)
+        except _Damaged as damage:
+            warn(f"{folder / str(step)}: damaged checkpoint not used: {damage}")
+    return None
+
+
+def _seal(folder: Path, step: int, state: Any, fingerprints: dict[str, str]) -> None:
+    """Writes the manifest that vouches for what is there, and brings everything to the disk."""
+    body = {
+        "format": FORMAT,
+        "step": step,
+        "fingerprints": fingerprints,
+        "leaves": _leaves(state),
+        "files": _sums(folder),
+    }
+    (folder / "manifest.json").write_text(workdir.dumps(body | {"sha256": _sum_of(body)}, indent=2) + "\n")
+    for directory, _, names in os.walk(folder):
+        for path in [*(Path(directory) / name for name in names), Path(directory)]:
+            workdir.sync(path)
+
+
+def _verify(path: Path, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The manifest and the extra of a checkpoint whose every byte is as it was written."""
+    try:
+        actual = _sums(path)
+        if "manifest.json" not in actual:
+            raise _Damaged("manifest.json is missing")
+        if actual.pop("manifest.json")["size"] > MAX_MANIFEST_BYTES:
+            raise _Damaged("manifest.json is too large")
+        manifest = _read(path / "manifest.json")
+        if manifest.pop("sha256", None) != _sum_of(manifest):
+            raise _Damaged("manifest.json differs from its own sum")
+        if manifest.get("format") != FORMAT:
+            raise UserError(f"{path}: has format {manifest.get('format')!r}, this version reads {FORMAT}{_OTHERWISE}")
+        if manifest.get("step") != step:
+            raise _Damaged(f"manifest.json is of step {manifest.get('step')!r}")
+        expected = manifest.get("files")
+        if not isinstance(expected, dict) or actual != expected:
+            raise _Damaged(_difference(actual, expected))
+        return manifest, _read(path / "extra.json")
+    except OSError as error:
+        raise _Damaged(f"cannot be read: {workdir.reason(error)}") from error
+
+
+def _compare(path: Path, manifest: dict[str, Any], template: Any, fingerprints: dict[str, str]) -> None:
+    """UserError where a checkpoint, whole as it is, was written by another run."""
+    written = manifest.get("fingerprints")
+    for name, value in fingerprints.items():
+        if not isinstance(written, dict) or written.get(name) != value:
+            raise UserError(f"{path}: was written with another {name}{_OTHERWISE}")
+    theirs, ours = manifest.get("leaves"), _leaves(template)
+    if theirs != ours:
+        pairs = zip_longest(theirs if isinstance(theirs, list) else [], ours)
+        its, needed = next((pair for pair in pairs if pair[0] != pair[1]), (None, None))
+        raise UserError(f"{path}: holds {its or 'nothing'} where {needed or 'nothing'} is needed{_OTHERWISE}")
+
+
+def _sums(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file below a folder, by path; a link, pipe or device there is never opened."""
+    sums = {}
+    for path in sorted(_files(folder)):
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        sums[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": digest}
+    return sums
+
+
+def _files(folder: Path) -> list[Path]:
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        raise _Damaged("it is not a folder")
+    found = []
+    for path in folder.iterdir():
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            found += _files(path)
+        elif stat.S_ISREG(mode):
+            found.append(path)
+        else:
+            raise _Damaged(f"{path.name!r} is neither a file nor a folder")
+    return found
+
+
+def _difference(actual: dict[str, Any], expected: Any) -> str:
+    if not isinstance(expected, dict):
+        return "manifest.json lists no files"
+    if missing := sorted(expected.keys() - actual.keys()):
+        return f"{missing[0]!r} is missing"
+    if unknown := sorted(actual.keys() - expected.keys()):
+        return f"{unknown[0]!r} does not belong to it"
+    return f"{next(name for name in sorted(actual) if actual[name] != expected[name])!r} differs from its sum"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = workdir.loads(path.read_bytes())
+    except ValueError:
+        raise _Damaged(f"{path.name} is not JSON") from None
+    if not isinstance(value, dict):
+        raise _Damaged(f"{path.name} is not a JSON object")
+    return value
+
+
+def _sum_of(body: dict[str, Any]) -> str:
+    return hashlib.sha256(workdir.dumps(body).encode()).hexdigest()
+
+
+def _leaves(tree: Any) -> list[str]:
+    """A line a leaf, such as '.params[0].w float32 (784, 128)'."""
+    return [
+        f"{jax.tree_util.keystr(path)} {_dtype(leaf)} {tuple(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+def _write_arrays(folder: Path, state: Any) -> None:
+    """One vector a dtype; OSError where the disk refuses."""
+    import orbax.checkpoint as ocp
+    from etils import epath
+
+    groups: dict[str, list[np.ndarray]] = {}
+    for leaf in jax.tree.leaves(state):
+        if leaf.size:  # Orbax refuses an array without elements
+            groups.setdefault(_dtype(leaf), []).append(np.ravel(np.asarray(leaf)))
+    vectors = {dtype: np.concatenate(parts) for dtype, parts in groups.items()}
+    folder.mkdir()
+    _refuse_full_disk(folder, sum(vector.nbytes for vector in vectors.values()))
+    try:
+        with _quiet():
+            ocp.PyTreeCheckpointHandler(use_ocdbt=False).save(epath.Path(folder), args=ocp.args.PyTreeSave(vectors))
+    except ValueError as error:  # TensorStore's form of an OSError
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+
+
+def _read_arrays(folder: Path, template: Any) -> Any:
+    """The tree of `template` with the values that `_write_arrays` was given."""
+    import orbax.checkpoint as ocp
+    from etils import epath
+
+    leaves, structure = jax.tree.flatten(template)
+    sizes: dict[str, int] = {}
+    for leaf in leaves:
+        sizes[_dtype(leaf)] = sizes.get(_dtype(leaf), 0) + leaf.size
+    stored = {dtype: size for dtype, size in sizes.items() if size}
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False)
+    arguments = {dtype: ocp.RestoreArgs(restore_type=np.ndarray) for dtype in stored}
+    try:
+        with _quiet():
+            kinds = handler.metadata(epath.Path(folder)).tree
+            found = {dtype: (kind.dtype, kind.shape) for dtype, kind in kinds.items()}
+            if found != {dtype: (np.dtype(dtype), (size,)) for dtype, size in stored.items()}:
+                raise _Damaged("the arrays are not the ones that manifest.json lists")  # before memory is given to them
+            vectors = handler.restore(epath.Path(folder), args=ocp.args.PyTreeRestore(restore_args=arguments))
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise _Damaged(f"Orbax cannot read the arrays: {str(error).splitlines()[0][:200]}") from error
+    rest = {dtype: vectors[dtype] if size else np.zeros(0, dtype) for dtype, size in sizes.items()}
+    values = []
+    for leaf in leaves:
+        part, rest[_dtype(leaf)] = np.split(rest[_dtype(leaf)], [leaf.size])
+        values.append(part.reshape(leaf.shape).copy())  # a buffer of its own, so that it can be donated
+    return jax.tree.unflatten(structure, values)
+
+
+def _dtype(leaf: Any) -> str:
+    return np.dtype(leaf.dtype).name
+
+
+def _refuse_full_disk(folder: Path, size: int) -> None:
+    """Asks first: Orbax on a full disk prints tracebacks from its threads, which nobody can catch."""
+    if shutil.disk_usage(folder).free < 1.01 * size + SMALL_FILES_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax logs every failure with its traceback before it raises it; the line that names it is ours."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _steps(folder: Path) -> list[int]:
+    """The steps that have a checkpoint, whole or not, newest first."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {workdir.reason(error)}") from error
+    return sorted((int(name) for name in names if re.fullmatch("0|[1-9][0-9]{0,17}", name)), reverse=True)
+
+
+def _remove(path: Path) -> None:
+    """Takes a checkpoint out of the list at once, then deletes it: a crash leaves no half of one behind."""
+    leftover = path.with_name(f"{path.name}.old.tmp")
+    os.rename(path, leftover)
+    _delete(leftover)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.glob("*.tmp"):
+        _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

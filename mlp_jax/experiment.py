@@ -1,0 +1,220 @@
+"""A run: data, training, log, checkpoints, one look at the test set, pictures. Mathematics meets the world here."""
+
+import json
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mlp_jax import checkpoint, runtime, workdir
+from mlp_jax.config import changed_fields, fingerprint, from_json, to_json
+from mlp_jax.data import Dataset, load, load_test
+from mlp_jax.divergence import explain
+from mlp_jax.errors import Diverged, Interrupted
+from mlp_jax.evaluation import evaluate_on
+from mlp_jax.fit import Compiler, Event, NotFinite, Record, Task, fit, make_task, place_data
+from mlp_jax.progress import describe, progress
+from mlp_jax.seeds import mean_records, summarize, train_seeds
+from mlp_jax.sharding import Placement, placements
+from mlp_jax.tracking import open_tracker
+from mlp_jax.train import Lane, init_lane
+
+
+def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
+    """Trains what `config` says in the workdir `folder`, or goes on where it was; returns the summary.
+
+    A finished run is left as it is. Raises `Diverged` (exit status 1) when a loss is not finite and `Interrupted`
+    after a signal, both with the checkpoint on disk that a resume starts from.
+    """
+    if _is_finished(config, folder):
+        summary = workdir.read_json(folder / "summary.json")
+        print(f"{folder} is finished: {_result(summary)}")
+        return summary
+    dataset = load_for(config, folder)  # before the folder is made: an error leaves nothing behind
+    workdir.create(folder)
+    with workdir.lock(folder):
+        # What a resume reads goes first or last, so that a crash between two of these lines loses nothing.
+        (folder / "summary.json").unlink(missing_ok=True)
+        if config.resume == "never":
+            for name in ("checkpoints", "seeds"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+        workdir.write_bytes(folder / "config.json", to_json(config).encode())
+        write_data_card(folder, dataset)
+        summary = _train_and_test(config, folder, dataset)
+    print(f"{folder}: {_result(summary)}")
+    return summary
+
+
+def _is_finished(config: ConfigDict, folder: Path) -> bool:
+    if config.resume == "never" or not (folder / "summary.json").exists():
+        return False
+    return not changed_fields(from_json(folder / "config.json"), config)
+
+
+def load_for(config: ConfigDict, folder: Path) -> Dataset:
+    """The data of a run; one that is resumed keeps the data it began with, a fallback included."""
+    card = folder / "data.json"
+    kept = card.exists() and config.resume != "never"
+    name = workdir.read_json(card)["dataset"] if kept else config.dataset
+    return load(name, config.data_dir, config.fallback_dataset if name == config.dataset else "")
+
+
+def write_data_card(folder: Path, dataset: Dataset) -> None:
+    """data.json: what an evaluation, a prediction or a resume has to know of the data that was trained on."""
+    card = {
+        "dataset": dataset.name,
+        "train_examples": len(dataset.train_labels),
+        "inputs": dataset.train_images.shape[1],
+        "class_names": list(dataset.class_names),
+        "image_shape": list(dataset.image_shape),
+        "scale": dataset.scale,
+        "fingerprint": dataset.fingerprint,
+    }
+    workdir.write_json(folder / "data.json", card)
+
+
+class _Trained(NamedTuple):
+    task: Task
+    lane: Lane
+    records: list[Record]
+    compile_seconds: float
+
+
+def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[str, Any]:
+    tracker = open_tracker(config.tracker, json.loads(to_json(config)), folder, folder.name)
+    if config.seeds > 1:
+        members, population = train_seeds(config, folder, dataset)
+        records, compile_seconds = mean_records(members), population.compiler.seconds
+        workdir.write_jsonl(folder / "metrics.jsonl", records)
+        for record in records:
+            tracker.log(record, record["epoch"])
+        lanes = [member.lane for member in members if not member.diverged]
+        task = make_task(members[0].config, dataset, *population.first_place)
+    else:
+        members = []
+        task, lane, records, compile_seconds = _train(config, folder, dataset, placements(config.mesh)[0], tracker)
+        lanes = [lane]
+    images, labels = load_test(dataset)
+    tests = [evaluate_on(task.static, jax.device_get(x.best.params), images, labels, dataset.scale) for x in lanes]
+    summary = {
+        "dataset": dataset.name,
+        **(summarize(members, tests) if members else _figures(lanes[0], records, tests[0])),
+        "compile_seconds": compile_seconds,
+        **runtime.describe(),
+    }
+    workdir.write_json(folder / "evaluation.json", {"dataset": dataset.name, "split": "test", **tests[0]})
+    _draw(folder, dataset, records, tests[0])
+    tracker.finish(summary)
+    workdir.write_json(folder / "summary.json", summary)  # last: it marks the run as finished
+    return summary
+
+
+def _figures(lane: Lane, records: list[Record], test: dict[str, Any]) -> dict[str, Any]:
+    best_epoch = int(lane.best.epoch)
+    return {
+        "best_epoch": best_epoch,
+        "val/accuracy": records[best_epoch - 1]["val/accuracy"],
+        "test/loss": test["loss"],
+        "test/accuracy": test["accuracy"],
+        "seconds": sum(record["seconds"] for record in records),
+    }
+
+
+def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placement, tracker: Any) -> _Trained:
+    data = place_data(dataset.train_images, dataset.train_labels, dataset.scale, placement)
+    task = make_task(config, dataset, data, placement)
+    prints = {"config": fingerprint(config), "data": dataset.fingerprint}
+    saved = _restore(config, folder, task, prints)
+    records: list[Record] = list(saved.extra["records"]) if saved else []
+    lane = jax.device_put(saved.state, placement.whole) if saved else None
+    workdir.write_jsonl(folder / "metrics.jsonl", records)
+    compiler = Compiler()
+    program = compiler(task)
+
+    def save(event: Event) -> None:
+        lane = jax.device_get(event.lane)
+        if lane.sums.first_bad >= 0 or not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(lane.state.params)):
+            return  # the last good one stays the newest
+        extra = {"records": records, "seconds": event.seconds, "threads": runtime.usable_cores()}
+        checkpoint.save(folder / "checkpoints", int(lane.state.step), lane, extra, prints)
+
+    last_save = time.monotonic()
+    seconds = saved.extra["seconds"] if saved else 0.0
+    event = Event(lane if lane is not None else program.init(task.hparams, task.keys))
+    with progress(config.num_epochs, "epochs") as show, _signals() as stopped:
+        try:
+            for event in fit(task, program, event.lane, seconds):
+                if event.record is not None:
+                    records.append(event.record)
+                    workdir.append_jsonl(folder / "metrics.jsonl", event.record)
+                    tracker.log(event.record, event.record["epoch"])
+                    show(event.record["epoch"], describe(event.record))
+                if stopped:
+                    save(event)
+                    raise Interrupted(f"stopped by {stopped[0]}; the same command goes on: --workdir={folder}")
+                if time.monotonic() - last_save >= config.checkpoint_seconds:
+                    save(event)
+                    last_save = time.monotonic()
+        except NotFinite as bad:
+            workdir.append_jsonl(folder / "metrics.jsonl", bad.record)
+            good = _restore(config, folder, task, prints)
+            raise Diverged(explain(task, program, good.state if good else None, bad.step)) from None
+    if saved is None or saved.step != int(event.lane.state.step):
+        save(event)
+    return _Trained(task, event.lane, records, compiler.seconds)
+
+
+def _restore(config: ConfigDict, folder: Path, task: Task, prints: dict[str, str]) -> checkpoint.Restored | None:
+    template = jax.eval_shape(lambda: init_lane(task.static, task.hparams, task.keys))
+    compared = {"data": prints["data"]} if config.resume == "changed" else prints
+    return checkpoint.restore(folder / "checkpoints", template, compared)
+
+
+@contextmanager
+def _signals() -> Iterator[list[str]]:
+    """The names of SIGTERM and SIGINT as they arrive, in place of what they do by themselves."""
+    arrived: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield arrived
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if arrived:  # a second one does not wait for the call to end
+            raise KeyboardInterrupt
+        arrived.append(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _draw(folder: Path, dataset: Dataset, records: list[Record], test: dict[str, Any]) -> None:
+    from mlp_jax import plots, report
+
+    pictures = folder / "plots"
+    pictures.mkdir(exist_ok=True)
+    names = dataset.class_names
+    plots.samples(dataset.train_images, dataset.train_labels, names, dataset.image_shape, pictures / "samples.png")
+    plots.curves(records, pictures / "curves.png")
+    plots.confusion_matrix(np.array(test["confusion"]), names, pictures / "confusion_matrix.png")
+
+
+def _result(summary: dict[str, Any]) -> str:
+    parts = [summary["dataset"]]
+    if summary["val/accuracy"] is not None:
+        parts.append(f"validation {summary['val/accuracy']:.2%} at epoch {summary['best_epoch']}")
+    parts.append(f"test {summary['test/accuracy']:.2%}")
+    return ", ".join(parts) + f" ({summary['seconds']:.1f} s of training)"

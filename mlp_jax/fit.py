@@ -1,0 +1,188 @@
+"""One lane from its first step to its last epoch: the loop on the host around the compiled program.
+
+The single run, each seed of a run of several and each trial of a sweep go through `fit`; so a lane is the same
+computation wherever it runs. No file is written here; the only clock is the one whose reading is in the records.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mlp_jax.boundary import Hparams, Static, split_config
+from mlp_jax.data import Dataset, split
+from mlp_jax.sharding import Placement
+from mlp_jax.train import (
+    EVALUATION_BATCH,
+    Data,
+    EpochStats,
+    Keys,
+    Lane,
+    Program,
+    Rows,
+    compile_program,
+    epoch_order,
+    host_generator,
+    in_batches,
+    make_keys,
+)
+
+FLOPS_PER_CALL = 6e10  # about two seconds of one slow core; a signal waits no longer than a call
+Record = dict[str, Any]  # one line of metrics.jsonl
+
+
+class Task(NamedTuple):
+    """A config made ready for one device: its halves, keys, rows and the data that lies there."""
+
+    config: ConfigDict
+    static: Static
+    hparams: Hparams
+    keys: Keys
+    data: Data
+    train_indices: np.ndarray
+    validation: Rows
+    placement: Placement
+
+
+class Event(NamedTuple):
+    """The lane after a call of the program; the record of an epoch that it ended, or the seconds of one under way."""
+
+    lane: Lane
+    record: Record | None = None
+    seconds: float = 0.0
+
+
+def place_data(images: np.ndarray, labels: np.ndarray, scale: float, placement: Placement) -> Data:
+    """A whole archive on the device, once, as uint8 (n, inputs); `scale` is the largest pixel value."""
+    return jax.device_put(Data(images, np.asarray(labels, np.int32), np.float32(1 / scale)), placement.whole)
+
+
+def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Placement) -> Task:
+    """What `config` means on `dataset`; `config.seed` decides the split."""
+    keys = make_keys(config.seed)
+    train, validation = split(
+        dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split)
+    )
+    static, hparams = split_config(config, dataset.train_images.shape[1], len(dataset.class_names), len(train))
+    hparams, keys = jax.device_put((hparams, keys), placement.whole)
+    rows = place_rows(validation, min(EVALUATION_BATCH, max(len(validation), 1)), placement)
+    return Task(config, static, hparams, keys, data, train, rows, placement)
+
+
+def place_rows(indices: np.ndarray, size: int, placement: Placement) -> Rows:
+    """`indices` in batches of `size`, on the device; a mesh gets batches that divide over it."""
+    matrix, count = in_batches(indices, size, -(-size // placement.shards) * placement.shards)
+    return Rows(jax.device_put(matrix, placement.rows), jax.device_put(count, placement.whole))
+
+
+def steps_per_call(config: ConfigDict, static: Static, steps: int) -> int:
+    """Steps of one call: an epoch in the least number of equal calls that each keep the device busy ≲ 2 s."""
+    weights = sum(a * b for a, b in zip(static.sizes[:-1], static.sizes[1:], strict=True))
+    most = config.steps_per_call or max(1, int(FLOPS_PER_CALL / (6 * weights * (static.batch_size + 4))))
+    return -(-steps // -(-steps // most))
+
+
+class Compiler:
+    """Programs by what decides their text, so that lanes of one shape on one device compile once."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._programs: dict[Any, Program] = {}
+        self._locks: dict[Any, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def __call__(self, task: Task, variant: Any = None, compile: Callable[[], Program] | None = None) -> Program:
+        """The program of a task; `compile` makes another `variant` of it than that of a single lane."""
+        counts = (len(task.train_indices), task.validation.indices.shape, task.data.images.shape)
+        key = (task.static, counts, str(task.placement), variant)
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._programs:
+                start = time.perf_counter()
+                self._programs[key] = compile() if compile else _compile_single(task)
+                with self._guard:
+                    self.seconds += time.perf_counter() - start
+        return self._programs[key]
+
+
+def _compile_single(task: Task) -> Program:
+    return compile_program(task.static, task.hparams, task.keys, task.data, order_of(task, 1), task.validation)
+
+
+def order_of(task: Task, epoch: int) -> Rows:
+    """The batches of epoch `epoch` (from 1), on the device."""
+    return place_rows(epoch_order(task.keys, epoch, task.train_indices), task.static.batch_size, task.placement)
+
+
+def to_record(task: Task, epoch: int, step: int, stats: EpochStats, seconds: float) -> Record:
+    """The line of metrics.jsonl of an epoch; accuracies are exact ratios of counts."""
+    validated = int(task.validation.count)
+    record = {
+        "epoch": epoch,
+        "step": step,
+        "train/loss": float(stats.train_loss),
+        "train/accuracy": int(stats.train_correct) / len(task.train_indices),
+        "val/loss": float(stats.val_loss) if validated else None,
+        "val/accuracy": int(stats.val_correct) / validated if validated else None,
+        "seconds": seconds,
+    }
+    for name, values in stats.probes.items():
+        record[f"probes/{name}"] = [float(value) for value in np.asarray(values)]
+    return record
+
+
+class NotFinite(Exception):
+    """The loss of a step was not finite: training has diverged. `step` counts updates from 0."""
+
+    def __init__(self, step: int, record: Record) -> None:
+        super().__init__(f"the loss of step {step} is not finite")
+        self.step, self.record = step, record
+
+
+def fit(task: Task, program: Program, lane: Lane | None = None, seconds: float = 0.0) -> Iterator[Event]:
+    """Trains to the last epoch (or an early stop), yielding after every call of the program.
+
+    `lane` is the state to go on from, the middle of an epoch included, with the `seconds` that epoch has taken so
+    far; the end is the same bits as without the break. A yielded lane is valid until the next one is asked for.
+    Raises `NotFinite` at the end of an epoch in which a loss was not finite.
+    """
+    config = task.config
+    lane = program.init(task.hparams, task.keys) if lane is None else lane
+    steps = -(-len(task.train_indices) // task.static.batch_size)
+    per_call = steps_per_call(config, task.static, steps)
+    epoch, batch = divmod(int(lane.state.step), steps)
+    best_epoch, order = int(lane.best.epoch), None
+    while epoch < config.num_epochs and not (batch == 0 and stops_early(config, epoch, best_epoch)):
+        order = order_of(task, epoch + 1) if order is None else order
+        start = time.perf_counter()
+        while batch < steps:
+            stop = min(batch + per_call, steps)
+            lane = program.train_steps(
+                task.hparams, task.keys, task.data, order, lane, np.int32(batch), np.int32(stop)
+            )
+            batch = stop
+            if batch < steps:
+                jax.block_until_ready(lane.state.step)
+                seconds += time.perf_counter() - start
+                yield Event(lane, seconds=seconds)
+                start = time.perf_counter()
+        lane, stats = program.end_epoch(task.data, np.int32(len(task.train_indices)), task.validation, lane)
+        epoch, batch = epoch + 1, 0
+        # Drawn while the device is busy with the calls above.
+        order = order_of(task, epoch + 1) if epoch < config.num_epochs else None
+        stats, best_epoch = jax.device_get((stats, lane.best.epoch))
+        record = to_record(task, epoch, epoch * steps, stats, seconds + time.perf_counter() - start)
+        seconds = 0.0
+        if stats.first_bad >= 0:
+            raise NotFinite(int(stats.first_bad), record)
+        yield Event(lane, record)
+
+
+def stops_early(config: ConfigDict, epoch: int, best_epoch: int) -> bool:
+    """Whether `early_stopping` epochs have passed without a better validation accuracy."""
+    return bool(config.early_stopping) and epoch - best_epoch >= config.early_stopping

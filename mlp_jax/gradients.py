@@ -1,0 +1,88 @@
+"""The objective, and its gradient two ways behind one signature: by `jax.grad`, and by hand.
+
+The objective of a batch is Σ_n weight_n·ℓ(logits_n, targets_n) + λ/2·Σ‖w‖². The weights are 1/size for the rows of
+the batch and 0 for rows that only fill it up, so a short batch divides by its own size.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mlp_jax.boundary import Hparams, Static
+from mlp_jax.losses import LOSSES, l2_penalty
+from mlp_jax.model import ACTIVATIONS, PRECISIONS, Layer, Params, forward
+
+Gradient = tuple[tuple[Array, Array], Params]  # (objective, logits), gradient
+
+
+def objective(
+    static: Static,
+    hparams: Hparams,
+    params: Params,
+    inputs: Array,
+    targets: Array,
+    weights: Array,
+    masks: tuple[Array, ...] = (),
+) -> tuple[Array, Array]:
+    """(objective, logits) of a batch: `inputs` (batch, in), `targets` (batch, classes), `weights` (batch,)."""
+    logits, _ = forward(params, inputs, static.activation, masks, static.precision)
+    return _objective(static, hparams, params, logits, targets, weights), logits
+
+
+def _objective(
+    static: Static, hparams: Hparams, params: Params, logits: Array, targets: Array, weights: Array
+) -> Array:
+    value = jnp.sum(weights * LOSSES[static.loss].value(logits, targets))
+    return value + l2_penalty((layer.w for layer in params), hparams.weight_decay) if static.l2 else value
+
+
+def autodiff(
+    static: Static,
+    hparams: Hparams,
+    params: Params,
+    inputs: Array,
+    targets: Array,
+    weights: Array,
+    masks: tuple[Array, ...] = (),
+) -> Gradient:
+    """The gradient of `objective` by the parameters, by `jax.value_and_grad`."""
+
+    def of_params(params: Params) -> tuple[Array, Array]:
+        return objective(static, hparams, params, inputs, targets, weights, masks)
+
+    return jax.value_and_grad(of_params, has_aux=True)(params)
+
+
+def backprop(
+    static: Static,
+    hparams: Hparams,
+    params: Params,
+    inputs: Array,
+    targets: Array,
+    weights: Array,
+    masks: tuple[Array, ...] = (),
+) -> Gradient:
+    """The same gradient derived by hand, from the last layer to the first (Rumelhart, Hinton & Williams 1986).
+
+    δ_L = weight_n·∂ℓ/∂logits; then for each layer ∂/∂w_l = h_{l−1}^T·δ_l + λw_l, ∂/∂b_l = Σ_n δ_l, and
+    δ_{l−1} = (δ_l·w_l^T) ⊙ mask_{l−1} ⊙ f'(z_{l−1}).
+    """
+    df, product = ACTIVATIONS[static.activation].df, PRECISIONS[static.precision]
+    logits, cache = forward(params, inputs, static.activation, masks, static.precision)
+    delta = weights[:, None] * LOSSES[static.loss].delta(logits, targets)
+    grads: list[Layer] = []
+    for index in reversed(range(len(params))):
+        w = params[index].w
+        grad_w = product(cache.inputs[index].T, delta)
+        grads.append(Layer(grad_w + hparams.weight_decay * w if static.l2 else grad_w, jnp.sum(delta, axis=0)))
+        if index > 0:
+            below = product(delta, w.T)
+            if masks:
+                below = below * masks[index - 1]
+            delta = below * df(cache.pre_activations[index - 1], cache.activations[index - 1])
+    return (_objective(static, hparams, params, logits, targets, weights), logits), tuple(reversed(grads))
+
+
+GRADIENTS: dict[str, Callable[..., Gradient]] = {"autodiff": autodiff, "backprop": backprop}

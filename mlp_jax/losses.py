@@ -1,0 +1,51 @@
+"""The losses, each with its derivative at the logits, and the L2 penalty. Natural logarithms throughout."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class Loss(NamedTuple):
+    """Per-example loss ℓ and its derivative by the logits.
+
+    `value(logits, targets)` is (batch,), `delta(logits, targets)` is (batch, classes); `targets` are
+    distributions over the classes, (batch, classes), one-hot for hard labels.
+    """
+
+    value: Callable[[Array, Array], Array]
+    delta: Callable[[Array, Array], Array]
+
+
+def _cross_entropy(logits: Array, targets: Array) -> Array:
+    return -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
+
+
+def _cross_entropy_delta(logits: Array, targets: Array) -> Array:
+    return jax.nn.softmax(logits) - targets
+
+
+def _mse(logits: Array, targets: Array) -> Array:
+    return jnp.mean((jax.nn.softmax(logits) - targets) ** 2, axis=-1)
+
+
+def _mse_delta(logits: Array, targets: Array) -> Array:
+    probabilities = jax.nn.softmax(logits)
+    d = 2 * (probabilities - targets) / logits.shape[-1]
+    return probabilities * (d - jnp.sum(d * probabilities, axis=-1, keepdims=True))
+
+
+# cross_entropy: ℓ = −Σ_k y_k log p_k with p = softmax(logits); ∂ℓ/∂z = p − y, since Σ_k y_k = 1.
+# mse: ℓ = (1/K)·Σ_k (p_k − y_k)²; with d = ∂ℓ/∂p = 2(p − y)/K and the softmax Jacobian diag(p) − pp^T,
+# ∂ℓ/∂z = p ⊙ (d − Σ_k d_k p_k).
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": Loss(_cross_entropy, _cross_entropy_delta),
+    "mse": Loss(_mse, _mse_delta),
+}
+
+
+def l2_penalty(weights: Iterable[Array], weight_decay: Array) -> Array:
+    """λ/2·Σ‖w‖² over the weights, never the biases; its derivative by w is λw."""
+    return 0.5 * weight_decay * sum(jnp.sum(w * w) for w in weights)

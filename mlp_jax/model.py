@@ -1,0 +1,156 @@
+"""The network: layers as a pytree, activations with their derivatives, initialisers, dropout, the forward pass."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+
+class Layer(NamedTuple):
+    """One affine map h ↦ h·w + b: `w` of shape (in, out), `b` of shape (out,)."""
+
+    w: Array
+    b: Array
+
+
+Params = tuple[Layer, ...]
+
+
+class Activation(NamedTuple):
+    """a = f(z), and da/dz = df(z, a), elementwise; `a` is passed so that no exponential is taken twice."""
+
+    f: Callable[[Array], Array]
+    df: Callable[[Array, Array], Array]
+
+
+LEAK = 0.01  # slope of leaky ReLU below zero (Maas et al. 2013)
+
+
+def _normal_cdf(z: Array) -> Array:
+    return 0.5 * (1 + lax.erf(z * 0.5**0.5))
+
+
+def _normal_pdf(z: Array) -> Array:
+    return (2 * jnp.pi) ** -0.5 * jnp.exp(-0.5 * z * z)
+
+
+# Where an activation has a kink (z = 0), both routes take the derivative from the left.
+ACTIVATIONS: dict[str, Activation] = {
+    "identity": Activation(lambda z: z, lambda z, a: jnp.ones_like(z)),
+    "sigmoid": Activation(jax.nn.sigmoid, lambda z, a: a * (1 - a)),
+    "tanh": Activation(jnp.tanh, lambda z, a: 1 - a * a),
+    "relu": Activation(lambda z: jnp.where(z > 0, z, 0), lambda z, a: jnp.where(z > 0, jnp.ones_like(z), 0)),
+    "leaky_relu": Activation(
+        lambda z: jnp.where(z > 0, z, LEAK * z), lambda z, a: jnp.where(z > 0, jnp.ones_like(z), LEAK)
+    ),
+    # Clevert et al. 2015 with α = 1. The inner where keeps exp of a large positive z out of both routes (a minimum
+    # would halve autodiff's derivative at 0, where it is 1).
+    "elu": Activation(
+        lambda z: jnp.where(z > 0, z, jnp.expm1(jnp.where(z > 0, 0, z))),
+        lambda z, a: jnp.where(z > 0, jnp.ones_like(z), a + 1),
+    ),
+    # Hendrycks & Gimpel 2016, exact: z·Φ(z).
+    "gelu": Activation(lambda z: z * _normal_cdf(z), lambda z, a: _normal_cdf(z) + z * _normal_pdf(z)),
+    # Ramachandran et al. 2017: z·σ(z).
+    "swish": Activation(
+        lambda z: z * jax.nn.sigmoid(z), lambda z, a: a + jax.nn.sigmoid(z) * (1 - a)
+    ),
+}
+
+
+def _random(key: Array, shape: tuple[int, int], scale: Array, dtype: jnp.dtype) -> Array:
+    return jnp.asarray(scale, dtype) * jax.random.normal(key, shape, dtype)
+
+
+def _xavier(key: Array, shape: tuple[int, int], scale: Array, dtype: jnp.dtype) -> Array:
+    bound = (6 / (shape[0] + shape[1])) ** 0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _he(key: Array, shape: tuple[int, int], scale: Array, dtype: jnp.dtype) -> Array:
+    return (2 / shape[0]) ** 0.5 * jax.random.normal(key, shape, dtype)
+
+
+def _zeros(key: Array, shape: tuple[int, int], scale: Array, dtype: jnp.dtype) -> Array:
+    return jnp.zeros(shape, dtype)
+
+
+# (key, (in, out), init_scale, dtype) -> weights. random: N(0, init_scale²); xavier: U(±√(6/(in+out))), Glorot &
+# Bengio 2010; he: N(0, 2/in), He et al. 2015.
+INITIALIZERS: dict[str, Callable[[Array, tuple[int, int], Array, jnp.dtype], Array]] = {
+    "random": _random,
+    "xavier": _xavier,
+    "he": _he,
+    "zeros": _zeros,
+}
+
+
+def init_params(key: Array, sizes: tuple[int, ...], init: str, init_scale: Array, dtype: jnp.dtype) -> Params:
+    """Weights from `INITIALIZERS[init]`, biases zero, for layer widths `sizes` (inputs, hidden …, classes)."""
+    keys = [jax.random.fold_in(key, layer) for layer in range(len(sizes) - 1)]
+    return tuple(
+        Layer(INITIALIZERS[init](k, (n_in, n_out), init_scale, dtype), jnp.zeros(n_out, dtype))
+        for k, n_in, n_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
+    )
+
+
+def _float_product(precision: lax.Precision) -> Callable[[Array, Array], Array]:
+    return lambda a, b: jnp.dot(a, b, precision=precision)
+
+
+def _bfloat16_product(a: Array, b: Array) -> Array:
+    return jnp.dot(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+
+
+# Matrix products. HIGHEST makes float32 mean float32 on devices whose default is coarser; bfloat16 rounds the
+# factors alone and adds up in float32.
+PRECISIONS: dict[str, Callable[[Array, Array], Array]] = {
+    "float32": _float_product(lax.Precision.HIGHEST),
+    "tf32": _float_product(lax.Precision.DEFAULT),
+    "bfloat16": _bfloat16_product,
+    "float64": _float_product(lax.Precision.HIGHEST),
+}
+
+
+def dropout_masks(
+    key: Array, rate: Array, batch: int, hidden_sizes: tuple[int, ...], dtype: jnp.dtype
+) -> tuple[Array, ...]:
+    """Inverted dropout (Srivastava et al. 2014): each entry 0 with probability `rate`, else 1/(1 − rate).
+
+    One (batch, width) mask a hidden layer, each from a key of its own.
+    """
+    keep = 1 - jnp.asarray(rate, dtype)
+    return tuple(
+        jnp.where(jax.random.bernoulli(jax.random.fold_in(key, layer), keep, (batch, width)), 1 / keep, 0)
+        for layer, width in enumerate(hidden_sizes)
+    )
+
+
+class Cache(NamedTuple):
+    """What backpropagation reads of a forward pass; a tuple entry a layer."""
+
+    inputs: tuple[Array, ...]  # h₀ = the batch, h_l = mask_l ⊙ a_l: what each layer multiplied
+    pre_activations: tuple[Array, ...]  # z_l = h_{l−1}·w_l + b_l of the hidden layers
+    activations: tuple[Array, ...]  # a_l = f(z_l)
+    masks: tuple[Array, ...]  # empty without dropout
+
+
+def forward(
+    params: Params, inputs: Array, activation: str, masks: tuple[Array, ...] = (), precision: str = "float32"
+) -> tuple[Array, Cache]:
+    """Logits of a batch, and the cache: z_l = h_{l−1}·w_l + b_l, a_l = f(z_l), h_l = mask_l ⊙ a_l; logits = z_L.
+
+    `inputs` is (batch, in), the logits are (batch, classes). `masks` of `dropout_masks` in training, () otherwise.
+    """
+    f, product = ACTIVATIONS[activation].f, PRECISIONS[precision]
+    entered, pre_activations, activations = [inputs], [], []
+    for index, layer in enumerate(params[:-1]):
+        z = product(entered[-1], layer.w) + layer.b
+        a = f(z)
+        pre_activations.append(z)
+        activations.append(a)
+        entered.append(a * masks[index] if masks else a)
+    logits = product(entered[-1], params[-1].w) + params[-1].b
+    return logits, Cache(tuple(entered), tuple(pre_activations), tuple(activations), masks)

@@ -1,0 +1,202 @@
+"""Six optimizers as pure init/update pairs that read as their equations.
+
+`opt.init(params) -> state`, `opt.update(grads, state, params) -> (updates, state)`; the new parameters are
+`params + updates`, leaf by leaf. They work on any pytree and under every JAX transformation; every number may be
+traced. Numbers are cast to the leaf's dtype; moments of 16-bit leaves are held in float32; updates come back in
+the leaf's dtype. η is `learning_rate`, g the gradient, w a parameter.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Tree = Any  # any pytree of arrays
+Number = Array | float
+
+
+class Optimizer(NamedTuple):
+    """A pair of pure functions; see the module's docstring."""
+
+    init: Callable[[Tree], Tree]
+    update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
+
+
+class TraceState(NamedTuple):
+    """Momentum and Nesterov: the running sum of gradients u."""
+
+    trace: Tree
+
+
+class MeanSquareState(NamedTuple):
+    """RMSprop: the running mean of squared gradients v."""
+
+    nu: Tree
+
+
+class MomentsState(NamedTuple):
+    """Adam and Nadam: the number of updates t, and the running means m of g and v of g²."""
+
+    count: Array
+    mu: Tree
+    nu: Tree
+
+
+def _moment_dtype(leaf: Array) -> jnp.dtype:
+    return leaf.dtype if jnp.finfo(leaf.dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+
+def _moments(params: Tree) -> Tree:
+    return jax.tree.map(lambda p: jnp.zeros(p.shape, _moment_dtype(p)), params)
+
+
+def _map(f: Callable[..., Array], numbers: tuple[Number, ...], first: Tree, *rest: Tree) -> Tree:
+    """f(numbers…, leaves…) leaf by leaf, everything cast to the dtype of the first leaf's moment."""
+
+    def leafwise(*leaves: Array) -> Array:
+        dtype = _moment_dtype(leaves[0])
+        return f(*(jnp.asarray(number, dtype) for number in numbers), *(leaf.astype(dtype) for leaf in leaves))
+
+    return jax.tree.map(leafwise, first, *rest)
+
+
+def _as_updates(steps: Tree, params: Tree) -> Tree:
+    return jax.tree.map(lambda step, p: step.astype(p.dtype), steps, params)
+
+
+@jax.custom_jvp
+def _root(x: Array) -> Array:
+    return jnp.sqrt(x)
+
+
+@_root.defjvp
+def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # √ has no derivative at 0: one that is finite there keeps a leaf without gradient from turning into NaN.
+    (x,), (dx,) = primals, tangents
+    root = jnp.sqrt(x)
+    return root, jnp.where(x > 0, dx / jnp.where(x > 0, 2 * root, 1), 0)
+
+
+def sgd(learning_rate: Number) -> Optimizer:
+    """w ← w − ηg (Robbins & Monro 1951)."""
+
+    def update(grads: Tree, state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        return _as_updates(_map(lambda eta, g: -eta * g, (learning_rate,), grads), params), state
+
+    return Optimizer(lambda params: (), update)
+
+
+def momentum(learning_rate: Number, momentum: Number = 0.9) -> Optimizer:
+    """Heavy ball: u ← μu + g, w ← w − ηu (Polyak 1964). No (1 − μ) on g, as in PyTorch."""
+
+    def update(grads: Tree, state: TraceState, params: Tree) -> tuple[Tree, TraceState]:
+        trace = _map(lambda mu, g, u: mu * u + g, (momentum,), grads, state.trace)
+        return _as_updates(_map(lambda eta, u: -eta * u, (learning_rate,), trace), params), TraceState(trace)
+
+    return Optimizer(lambda params: TraceState(_moments(params)), update)
+
+
+def nesterov(learning_rate: Number, momentum: Number = 0.9) -> Optimizer:
+    """u ← μu + g, w ← w − η(g + μu) (Nesterov 1983; Sutskever et al. 2013).
+
+    The gradient is taken at the current parameters: at constant η they are the look-ahead points of the textbook form.
+    """
+
+    def update(grads: Tree, state: TraceState, params: Tree) -> tuple[Tree, TraceState]:
+        trace = _map(lambda mu, g, u: mu * u + g, (momentum,), grads, state.trace)
+        steps = _map(lambda eta, mu, g, u: -eta * (g + mu * u), (learning_rate, momentum), grads, trace)
+        return _as_updates(steps, params), TraceState(trace)
+
+    return Optimizer(lambda params: TraceState(_moments(params)), update)
+
+
+def rmsprop(learning_rate: Number, beta: Number = 0.9, eps: Number = 1e-8) -> Optimizer:
+    """v ← βv + (1−β)g², w ← w − η·g/(√v + ε), v₀ = 0 (Hinton 2012). No bias correction; ε outside the root."""
+
+    def update(grads: Tree, state: MeanSquareState, params: Tree) -> tuple[Tree, MeanSquareState]:
+        nu = _map(lambda b, g, v: b * v + (1 - b) * g * g, (beta,), grads, state.nu)
+        steps = _map(lambda eta, e, g, v: -eta * g / (_root(v) + e), (learning_rate, eps), grads, nu)
+        return _as_updates(steps, params), MeanSquareState(nu)
+
+    return Optimizer(lambda params: MeanSquareState(_moments(params)), update)
+
+
+def adam(learning_rate: Number, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-8) -> Optimizer:
+    """m ← β1·m + (1−β1)g, v ← β2·v + (1−β2)g², w ← w − η·m̂/(√v̂ + ε) (Kingma & Ba 2015).
+
+    m̂ = m/(1−β1^t) and v̂ = v/(1−β2^t), with t counting updates from 1; ε is added to the corrected root.
+    """
+
+    def update(grads: Tree, state: MomentsState, params: Tree) -> tuple[Tree, MomentsState]:
+        count, mu, nu = _next_moments(grads, state, beta1, beta2)
+
+        def step(eta: Array, b1: Array, b2: Array, e: Array, t: Array, m: Array, v: Array) -> Array:
+            return -(eta / (1 - b1**t)) * m / (_root(v * (1 / (1 - b2**t))) + e)
+
+        steps = _map(step, (learning_rate, beta1, beta2, eps, count), mu, nu)
+        return _as_updates(steps, params), MomentsState(count, mu, nu)
+
+    return Optimizer(_init_moments, update)
+
+
+def nadam(learning_rate: Number, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-8) -> Optimizer:
+    """Adam with μ̂ = β1·m/(1−β1^(t+1)) + (1−β1)·g/(1−β1^t) in place of m̂ (Dozat 2016, β1 constant)."""
+
+    def update(grads: Tree, state: MomentsState, params: Tree) -> tuple[Tree, MomentsState]:
+        count, mu, nu = _next_moments(grads, state, beta1, beta2)
+
+        def step(eta: Array, b1: Array, b2: Array, e: Array, t: Array, m: Array, v: Array, g: Array) -> Array:
+            ahead = (b1 / (1 - b1 ** (t + 1))) * m + ((1 - b1) / (1 - b1**t)) * g
+            return -eta * ahead / (_root(v * (1 / (1 - b2**t))) + e)
+
+        steps = _map(step, (learning_rate, beta1, beta2, eps, count), mu, nu, grads)
+        return _as_updates(steps, params), MomentsState(count, mu, nu)
+
+    return Optimizer(_init_moments, update)
+
+
+def _init_moments(params: Tree) -> MomentsState:
+    return MomentsState(jnp.zeros((), jnp.int32), _moments(params), _moments(params))
+
+
+def _next_moments(grads: Tree, state: MomentsState, beta1: Number, beta2: Number) -> tuple[Array, Tree, Tree]:
+    mu = _map(lambda b, g, m: b * m + (1 - b) * g, (beta1,), grads, state.mu)
+    nu = _map(lambda b, g, v: b * v + (1 - b) * g * g, (beta2,), grads, state.nu)
+    return state.count + 1, mu, nu
+
+
+def add_decoupled_weight_decay(
+    optimizer: Optimizer, learning_rate: Number, weight_decay: Number, decayed: Callable[[Tree], Tree]
+) -> Optimizer:
+    """Adds −ηλw to the updates of the leaves for which `decayed(params)` holds True (Loshchilov & Hutter 2019)."""
+
+    def update(grads: Tree, state: Tree, params: Tree) -> tuple[Tree, Tree]:
+        updates, state = optimizer.update(grads, state, params)
+        decay = _map(lambda eta, decay, w: -eta * decay * w, (learning_rate, weight_decay), params)
+        mask = decayed(params)
+        return jax.tree.map(lambda u, d, yes: u + d.astype(u.dtype) if yes else u, updates, decay, mask), state
+
+    return Optimizer(optimizer.init, update)
+
+
+def clip_by_global_norm(grads: Tree, max_norm: Number) -> Tree:
+    """g ← g·min(1, c/‖g‖) with ‖g‖ over all leaves together (Pascanu et al. 2013)."""
+    leaves = jax.tree.leaves(grads)
+    widest = max((_moment_dtype(g) for g in leaves), key=lambda dtype: dtype.itemsize, default=jnp.dtype(jnp.float32))
+    norm = _root(sum((jnp.sum(jnp.square(g.astype(widest))) for g in leaves), start=jnp.zeros((), widest)))
+    bound = jnp.asarray(max_norm, widest)
+    factor = jnp.where(norm > bound, bound / jnp.where(norm > bound, norm, 1), 1)
+    return jax.tree.map(lambda g: (g.astype(widest) * factor).astype(g.dtype), grads)
+
+
+# name -> (constructor, the config's names of its arguments after the learning rate)
+OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], tuple[str, ...]]] = {
+    "sgd": (sgd, ()),
+    "momentum": (momentum, ("momentum",)),
+    "nesterov": (nesterov, ("momentum",)),
+    "rmsprop": (rmsprop, ("beta", "eps")),
+    "adam": (adam, ("beta1", "beta2", "eps")),
+    "nadam": (nadam, ("beta1", "beta2", "eps")),
+}

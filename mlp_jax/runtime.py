@@ -1,0 +1,115 @@
+"""What has to be decided before JAX starts: devices, threads, 64-bit mode, the compilation cache."""
+
+import os
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again: compiled programs and decoded data."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlp_jax"
+
+
+def usable_cores() -> int:
+    """Cores this process may run on; the bits of large products depend on their number."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare(config: ConfigDict) -> None:
+    """Sets up JAX for a config; it must come before the first computation.
+
+    A run on a CPU gets one device, a population one a core, a mesh as many as it names; the user's own
+    XLA_FLAGS or JAX_NUM_CPU_DEVICES win.
+    """
+    import jax
+
+    from mlp_jax.sharding import parse_mesh
+
+    sizes = parse_mesh(config.mesh)
+    population = "sweep" in config or config.seeds > 1
+    cpu_devices = sizes["lanes"] * sizes["data"] if config.mesh else usable_cores() if population else 1
+    chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
+    if cpu_devices > 1 and not chosen:
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
+    if config.precision == "float64":
+        jax.config.update("jax_enable_x64", True)
+    _use_compilation_cache(cache_folder() / "xla")
+
+
+def _use_compilation_cache(folder: Path) -> None:
+    """Keeps every compiled program in `folder`, unless the user has named a cache of their own."""
+    import warnings
+
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return  # no cache: every program is compiled anew
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    show = warnings.showwarning
+
+    def showwarning(message: Warning | str, *details: object, **more: object) -> None:
+        # JAX compiles anew when it cannot read an entry, but leaves the entry: all later runs would stumble over it.
+        if "Error reading persistent compilation cache entry" in str(message):
+            _empty(folder)
+        elif "Error writing persistent compilation cache entry" not in str(message):
+            show(message, *details, **more)  # type: ignore[arg-type]
+
+    warnings.showwarning = showwarning
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.glob("*"):
+        entry.unlink(missing_ok=True)
+
+
+def describe() -> dict[str, object]:
+    """What a run ran on, for its summary: device, device count, threads, versions."""
+    import platform
+
+    import jax
+    import jaxlib
+    import numpy
+
+    devices = jax.devices()
+    return {
+        "device": devices[0].device_kind if devices[0].platform != "cpu" else f"cpu ({_processor()})",
+        "device_count": len(devices),
+        "threads": usable_cores(),
+        "versions": {
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "jaxlib": jaxlib.__version__,
+            "numpy": numpy.__version__,
+        },
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return os.uname().machine
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else os.uname().machine
+
+
+def _commit() -> str:
+    """The commit of the code, with '+' where files differ from it; '' outside a git checkout."""
+    import subprocess
+
+    def git(*arguments: str) -> str:
+        here = Path(__file__).parent
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        return f"{commit}+" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.SubprocessError):
+        return ""

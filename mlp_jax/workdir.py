@@ -1,0 +1,141 @@
+"""A run's folder: made, locked against a second process, and its files written whole or not at all."""
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mlp_jax.errors import UserError
+
+
+def create(folder: Path) -> None:
+    """Makes the folder with its parents; UserError where a file is in the way or it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"workdir: {folder} cannot be made: a file is in the way") from error
+    except OSError as error:
+        raise UserError(f"workdir: {folder} cannot be made: {reason(error)}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"workdir: {folder} cannot be written to; give a folder of your own")
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; UserError where another one has it. Ends with the process, even a killed one.
+
+    It is flock(2) on the empty file `.lock`, which stays: were it removed, two processes could lock two files.
+    """
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise UserError(f"workdir: {folder} cannot be written to: {reason(error)}") from error
+    try:
+        _flock(folder, descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _flock(folder: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except BlockingIOError as error:
+        raise UserError(f"workdir: {folder} is in use by another process; wait for it, or give another") from error
+    except OSError as error:
+        raise UserError(f"workdir: {folder} cannot be locked: {reason(error)}") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replaces a file in one step: after a crash or a power cut it has the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")  # one fixed name, so that a killed process leaves at most one
+    try:
+        with open(temporary, "wb", opener=_open_no_link) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+def sync(path: Path) -> None:
+    """Brings a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """JSON with sorted keys; a float that is not finite becomes null, a NumPy or JAX scalar its number."""
+    return json.dumps(_plain(value), indent=indent, sort_keys=True, allow_nan=False)
+
+
+def loads(content: bytes) -> Any:
+    """The value of strict JSON in UTF-8 (no NaN, no Infinity); ValueError for anything else."""
+    try:
+        return json.loads(content.decode(), parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes one JSON value, indented, in one step."""
+    write_bytes(path, (dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Reads one JSON value; UserError where the file is missing, unreadable or malformed."""
+    try:
+        return loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged, not JSON: {error}") from error
+
+
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one JSON object a line, the whole file in one step."""
+    write_bytes(path, "".join(dumps(record) + "\n" for record in records).encode())
+
+
+def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
+    """Adds one line. A crash may leave a part of it, which `write_jsonl` from the records mends on resume."""
+    try:
+        with open(path, "ab") as file:
+            file.write((dumps(record) + "\n").encode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in lower case and without the path: 'no space left on device'."""
+    text = error.strerror or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)  # a planted link must not lead the writing out of the folder
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
