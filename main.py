@@ -203,11 +203,11 @@ def dispatch(options: Options) -> int:
         return 0 if passed else 1
     workdir = Path(options.workdir)
     if options.mode == "evaluate":
-        from mlp_jax.evaluation import evaluate
+        from mlp_jax.saved import evaluate
 
         evaluate(config, workdir)
     elif options.mode == "predict":
-        from mlp_jax.evaluation import predict
+        from mlp_jax.saved import predict
 
         predict(config, workdir, options.inputs)
     elif options.mode == "best":

@@ -6,7 +6,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The default net under Adam, with a learning rate that falls to 0."""
+    """The default net under Adam, its learning rate falling to 0."""
     config = default.get_config()
     config.optimizer = "adam"
     config.schedule = "cosine"

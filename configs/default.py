@@ -66,6 +66,9 @@ def get_config() -> ConfigDict:
     config.precision = "float32"  # float32, tf32, bfloat16 (products; sums and parameters in float32), float64
     config.probes = False  # log norms of gradient, weights and update and the share of dead units, a layer each
 
+    # --mode=evaluate
+    config.evaluate_split = "test"  # test, validation (the rows held out), train (the rows trained on)
+
     # The machine
     config.mesh = ""  # devices an axis, as 'data:8' or 'lanes:2,data:4'; '': one CPU device, or every accelerator
     config.steps_per_call = 0  # steps of one call of the program; 0: about two seconds' worth. Never changes the result

@@ -9,7 +9,7 @@ def get_config() -> ConfigDict:
     """The default net, all training examples in every update."""
     config = default.get_config()
     config.optimizer = "sgd"
-    config.learning_rate = 0.2
+    config.learning_rate = 0.1
     config.batch_size = 0
-    config.num_epochs = 100
+    config.num_epochs = 50
     return config

@@ -10,4 +10,5 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.optimizer = "nesterov"
     config.learning_rate = 0.02
+    config.schedule = "cosine"
     return config

@@ -10,4 +10,5 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.optimizer = "rmsprop"
     config.learning_rate = 5e-4
+    config.schedule = "cosine"
     return config

@@ -10,4 +10,5 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.optimizer = "sgd"
     config.learning_rate = 0.1
+    config.schedule = "cosine"
     return config

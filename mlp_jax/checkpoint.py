@@ -104,22 +104,19 @@ def _seal(folder: Path, step: int, state: Any, fingerprints: dict[str, str]) -> 
         "step": step,
         "fingerprints": fingerprints,
         "leaves": _leaves(state),
-        "files": _sums(folder),
+        "files": {name: {"size": size, "sha256": _digest(folder / name)} for name, size in _sizes(folder).items()},
     }
     (folder / "manifest.json").write_text(workdir.dumps(body | {"sha256": _sum_of(body)}, indent=2) + "\n")
-    for directory, _, names in os.walk(folder):
-        for path in [*(Path(directory) / name for name in names), Path(directory)]:
-            workdir.sync(path)
+    for path in [*folder.rglob("*"), folder]:
+        workdir.sync(path)
 
 
 def _verify(path: Path, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The manifest and the extra of a checkpoint whose every byte is as it was written."""
     try:
-        actual = _sums(path)
-        if "manifest.json" not in actual:
-            raise _Damaged("manifest.json is missing")
-        if actual.pop("manifest.json")["size"] > MAX_MANIFEST_BYTES:
-            raise _Damaged("manifest.json is too large")
+        sizes = _sizes(path)
+        if sizes.pop("manifest.json", MAX_MANIFEST_BYTES + 1) > MAX_MANIFEST_BYTES:
+            raise _Damaged("manifest.json is missing or too large")
         manifest = _read(path / "manifest.json")
         if manifest.pop("sha256", None) != _sum_of(manifest):
             raise _Damaged("manifest.json differs from its own sum")
@@ -127,12 +124,23 @@ def _verify(path: Path, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
             raise UserError(f"{path}: has format {manifest.get('format')!r}, this version reads {FORMAT}{_OTHERWISE}")
         if manifest.get("step") != step:
             raise _Damaged(f"manifest.json is of step {manifest.get('step')!r}")
-        expected = manifest.get("files")
-        if not isinstance(expected, dict) or actual != expected:
-            raise _Damaged(_difference(actual, expected))
+        _verify_files(path, sizes, manifest.get("files"))
         return manifest, _read(path / "extra.json")
     except OSError as error:
         raise _Damaged(f"cannot be read: {workdir.reason(error)}") from error
+
+
+def _verify_files(path: Path, sizes: dict[str, int], listed: Any) -> None:
+    if not isinstance(listed, dict):
+        raise _Damaged("manifest.json lists no files")
+    if missing := listed.keys() - sizes.keys():
+        raise _Damaged(f"{min(missing)!r} is missing")
+    if unknown := sizes.keys() - listed.keys():
+        raise _Damaged(f"{min(unknown)!r} does not belong to it")
+    for name, size in sizes.items():
+        entry = listed[name] if isinstance(listed[name], dict) else {}
+        if entry.get("size") != size or entry.get("sha256") != _digest(path / name):
+            raise _Damaged(f"{name!r} differs from its sum")
 
 
 def _compare(path: Path, manifest: dict[str, Any], template: Any, fingerprints: dict[str, str]) -> None:
@@ -148,39 +156,25 @@ def _compare(path: Path, manifest: dict[str, Any], template: Any, fingerprints: 
         raise UserError(f"{path}: holds {its or 'nothing'} where {needed or 'nothing'} is needed{_OTHERWISE}")
 
 
-def _sums(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file below a folder, by path; a link, pipe or device there is never opened."""
-    sums = {}
-    for path in sorted(_files(folder)):
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        sums[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": digest}
-    return sums
-
-
-def _files(folder: Path) -> list[Path]:
+def _sizes(folder: Path, prefix: str = "") -> dict[str, int]:
+    """Bytes of every file below a folder, by path; a link, a pipe or a device is refused without being opened."""
     if not stat.S_ISDIR(folder.lstat().st_mode):
         raise _Damaged("it is not a folder")
-    found = []
-    for path in folder.iterdir():
-        mode = path.lstat().st_mode
-        if stat.S_ISDIR(mode):
-            found += _files(path)
-        elif stat.S_ISREG(mode):
-            found.append(path)
+    sizes: dict[str, int] = {}
+    for path in sorted(folder.iterdir()):
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode):
+            sizes |= _sizes(path, f"{prefix}{path.name}/")
+        elif stat.S_ISREG(found.st_mode):
+            sizes[f"{prefix}{path.name}"] = found.st_size
         else:
-            raise _Damaged(f"{path.name!r} is neither a file nor a folder")
-    return found
+            raise _Damaged(f"'{prefix}{path.name}' is neither a file nor a folder")
+    return sizes
 
 
-def _difference(actual: dict[str, Any], expected: Any) -> str:
-    if not isinstance(expected, dict):
-        return "manifest.json lists no files"
-    if missing := sorted(expected.keys() - actual.keys()):
-        return f"{missing[0]!r} is missing"
-    if unknown := sorted(actual.keys() - expected.keys()):
-        return f"{unknown[0]!r} does not belong to it"
-    return f"{next(name for name in sorted(actual) if actual[name] != expected[name])!r} differs from its sum"
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -27,12 +27,14 @@ _LARGEST_FILE = 1 << 20  # bytes; a config.json has about 2000
 
 # Fields that only a sweep or a set of experiments has: a config file makes itself one by declaring them.
 EXTRAS: dict[str, Any] = {"sweep": {}, "storage": "", "experiments": (), "budget": "quick"}
+_DECLARED = {**default.get_config().to_dict(), **EXTRAS}
 # Fields of `sweep` that may be given on the command line though the config file does not declare them.
 _SWEEP_KINDS: dict[str, type] = {"run_cap": int, "report_test": bool}
 
 # Fields on which no number of a run depends, up to any given step.
 FREE = frozenset(
     {"data_dir", "mesh", "steps_per_call", "resume", "checkpoint_seconds", "tracker", "wandb_project", "wandb_entity"}
+    | {"evaluate_split"}
     | {"storage", "sweep.run_cap", "sweep.report_test"}
 )
 # Fields that a run cannot change on its way: its split, its place in an epoch or the shape of its state hang on them.
@@ -118,6 +120,7 @@ def choices() -> dict[str, Iterable[str]]:
         "schedule": schedules.SCHEDULES,
         "gradient": gradients.GRADIENTS,
         "precision": model.PRECISIONS,
+        "evaluate_split": ("test", "validation", "train"),
         "resume": ("strict", "changed", "never"),
         "tracker": ("none", "wandb", "tensorboard"),
         "budget": ("quick", "full"),
@@ -236,10 +239,9 @@ def check(field: str, value: Any) -> Any:
 
     Raises a UserError that names the field, the value and what is allowed.
     """
-    declared = {**default.get_config().to_dict(), **EXTRAS}
-    if field not in declared:
-        raise _unknown_field(str(field), ConfigDict(declared))
-    kind = type(declared[field])
+    if field not in _DECLARED:
+        raise _unknown_field(str(field), ConfigDict(_DECLARED))
+    kind = type(_DECLARED[field])
     value = _plain(field, value)
     if kind is float and type(value) is int and abs(value) < 2**1023:
         value = float(value)

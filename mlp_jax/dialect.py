@@ -11,9 +11,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mlp_jax.errors import UserError, not_one_of
+from mlp_jax.errors import UserError
 from mlp_jax.space import ABBREVIATIONS, Distribution, Hyperband, Space
-from mlp_jax.spelling import MOST_LAYERS, MOST_UNITS, canonical, canonical_field, canonical_metric, sizes
+from mlp_jax.spelling import (
+    MOST_LAYERS,
+    MOST_UNITS,
+    canonical,
+    canonical_field,
+    canonical_metric,
+    shown,
+    sizes,
+    unknown,
+)
 
 METHODS = ("grid", "random", "bayes")
 SWEEP_KEYS = (
@@ -45,9 +54,9 @@ def parse(sweep: dict[str, Any], config: ConfigDict, check: Check = lambda field
     `loss` and `accuracy` alone mean those of the validation set. Grid and random never repeat a configuration.
     """
     _known_keys("sweep", sweep, SWEEP_KEYS)
-    method = str(sweep.get("method", "")).lower()
+    method = _word(sweep.get("method", ""))
     if method not in METHODS:
-        raise not_one_of("sweep.method", sweep.get("method", ""), METHODS)
+        raise unknown("sweep.method", sweep.get("method", ""), METHODS)
     metric, goal, target = _metric(sweep.get("metric", {}), config)
     parameters, fixed = _parameters(sweep.get("parameters"), config, check)
     depth, width = _config_shape(config, parameters, fixed)
@@ -107,6 +116,10 @@ def to_yaml(space: Space, config: ConfigDict, defaults: ConfigDict) -> str:
     return yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True)
 
 
+def _word(value: Any) -> str:
+    return value.lower() if isinstance(value, str) else ""
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -117,27 +130,27 @@ def _is_number(value: Any) -> bool:
 
 def _known_keys(name: str, given: Any, allowed: Iterable[str]) -> None:
     if not isinstance(given, dict):
-        raise UserError(f"{name}: {given!r} is not a dictionary with keys among {', '.join(allowed)}")
+        raise UserError(f"{name}: {shown(given)} is not a dictionary with keys among {', '.join(allowed)}")
     for key in given:
         if key not in tuple(allowed):
-            raise not_one_of(f"{name}, key", key, allowed)
+            raise unknown(f"{name}, key", key, allowed)
 
 
 def _count(name: str, value: Any) -> int:
     if not _is_whole(value) or not 0 <= value <= LARGEST:
-        raise UserError(f"{name}: {value!r} is not a whole number of at least 1, or 0 for no limit")
+        raise UserError(f"{name}: {shown(value)} is not a whole number of at least 1, or 0 for no limit")
     return value
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
-        raise UserError(f"{name}: {value!r} is not a text of 1 to 200 printable characters")
+        raise UserError(f"{name}: {shown(value)} is not a text of 1 to 200 printable characters")
     return value
 
 
 def _truth(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise UserError(f"{name}: {value!r} is not True or False")
+        raise UserError(f"{name}: {shown(value)} is not True or False")
     return value
 
 
@@ -148,12 +161,12 @@ def _metric(metric: Any, config: ConfigDict) -> tuple[str, str, float | None]:
         raise UserError(
             f"sweep.metric.name: nobody logs {name} with val_fraction=0; a train/ metric or a share held out is needed"
         )
-    goal = str(metric.get("goal", "maximize" if name.endswith("accuracy") else "minimize")).lower()
+    goal = _word(metric.get("goal", "maximize" if name.endswith("accuracy") else "minimize"))
     if goal not in ("maximize", "minimize"):
-        raise not_one_of("sweep.metric.goal", metric["goal"], ("maximize", "minimize"))
+        raise unknown("sweep.metric.goal", metric["goal"], ("maximize", "minimize"))
     target = metric.get("target")
     if target is not None and not _is_number(target):
-        raise UserError(f"sweep.metric.target: {target!r} is not a number")
+        raise UserError(f"sweep.metric.target: {shown(target)} is not a number")
     return name, goal, target
 
 
@@ -188,12 +201,14 @@ def _flatten(path: str, given: Any, depth: int) -> list[tuple[str, dict[str, Any
     """Pairs of name and specification; of nested ones the last name, or the one before it for `name` and `type`."""
     names = list(given) if isinstance(given, dict) and depth <= 5 else [None]
     if not all(isinstance(name, str) and name and name.isprintable() for name in names):
-        raise UserError(f"{path}: {given!r} is not a dictionary of parameters")
+        raise UserError(f"{path}: {shown(given)} is not a dictionary of parameters")
     pairs: list[tuple[str, dict[str, Any]]] = []
     for name, spec in given.items():
         where = f"{path}.{name}"
         if not isinstance(spec, dict):
-            raise UserError(f"{where}: {spec!r} is not {{'values': […]}}, {{'value': …}} or {{'min': …, 'max': …}}")
+            raise UserError(
+                f"{where}: {shown(spec)} is not {{'values': […]}}, {{'value': …}} or {{'min': …, 'max': …}}"
+            )
         _known_keys(where, spec, SPEC_KEYS)
         words = name.removeprefix("config.").split(".")
         short = words[-2] if words[-1] in ("name", "type") and len(words) > 1 else words[-1]
@@ -223,7 +238,7 @@ def _kind(where: str, spec: dict[str, Any]) -> str:
     """The distribution asked for, or W&B's default for the keys given."""
     if "distribution" in spec:
         if spec["distribution"] not in DISTRIBUTIONS:
-            raise not_one_of(f"{where}.distribution", spec["distribution"], DISTRIBUTIONS)
+            raise unknown(f"{where}.distribution", spec["distribution"], DISTRIBUTIONS)
         return spec["distribution"]
     if "values" in spec:
         return "categorical_w_probabilities" if "probabilities" in spec else "categorical"
@@ -248,15 +263,17 @@ def _categorical(
     _only(where, spec, kind, ("values", "probabilities") if weighted else ("values",))
     given = spec["values"]
     if not isinstance(given, list | tuple) or not given:
-        raise UserError(f"{where}.values: {given!r} is not a list of at least one value")
+        raise UserError(f"{where}.values: {shown(given)} is not a list of at least one value")
     values = [_value(where, value, field, config, check) for value in given]
     if not weighted:
         return Distribution(choices=tuple(dict.fromkeys(values)))
     chances = spec["probabilities"]
     if not isinstance(chances, list | tuple) or not all(_is_number(p) and p >= 0 for p in chances):
-        raise UserError(f"{where}.probabilities: {chances!r} is not a list of numbers of at least 0")
+        raise UserError(f"{where}.probabilities: {shown(chances)} is not a list of numbers of at least 0")
     if len(chances) != len(values) or not math.isclose(sum(chances), 1.0, abs_tol=1e-6):
-        raise UserError(f"{where}.probabilities: {chances!r} does not give each of {len(values)} values a share of 1")
+        raise UserError(
+            f"{where}.probabilities: {shown(chances)} does not give each of {len(values)} values a share of 1"
+        )
     shares = {value: sum(p for v, p in zip(values, chances, strict=True) if v == value) for value in values}
     possible = {value: share for value, share in shares.items() if share > 0}
     return Distribution(choices=tuple(possible), weights=tuple(possible.values()))
@@ -267,20 +284,24 @@ def _numeric(where: str, spec: dict[str, Any], kind: str, field: str, config: Co
     _only(where, spec, kind, ("min", "max"), ("q",) if quantised else ())
     for key in ("min", "max", "q"):
         if key in spec and not _is_number(spec[key]):
-            raise UserError(f"{where}.{key}: {spec[key]!r} is not a number")
+            raise UserError(f"{where}.{key}: {shown(spec[key])} is not a number")
     low, high = _bounds(where, kind, spec["min"], spec["max"])
     step = spec.get("q", 1) if quantised else int(kind == "int_uniform")
     if quantised and not step > 0:
-        raise UserError(f"{where}.q: {step!r} is not above 0")
+        raise UserError(f"{where}.q: {shown(step)} is not above 0")
     if step and max(abs(low), abs(high)) / step > LARGEST:
-        raise UserError(f"{where}: {low!r} to {high!r} in steps of {step!r} are more values than can be counted")
+        raise UserError(
+            f"{where}: {shown(low)} to {shown(high)} in steps of {shown(step)} are more values than can be counted"
+        )
     if kind == "int_uniform" and not (_is_whole(spec["min"]) and _is_whole(spec["max"])):
-        raise UserError(f"{where}: int_uniform needs whole numbers, given are {spec['min']!r} and {spec['max']!r}")
+        raise UserError(
+            f"{where}: int_uniform needs whole numbers, given are {shown(spec['min'])} and {shown(spec['max'])}"
+        )
     kind_of_field = _type_of(field, config)
     if kind_of_field not in (int, float):
         raise UserError(f"{where}: {field} is not a number; give its choices as {{'values': […]}}")
     if kind_of_field is int and step != int(step):
-        raise UserError(f"{where}: {field} takes whole numbers; q={step!r} gives others")
+        raise UserError(f"{where}: {field} takes whole numbers; q={shown(step)} gives others")
     if kind_of_field is int and not step:
         raise UserError(
             f"{where}: {field} takes whole numbers; use int_uniform or a q_ distribution, {kind} gives others"
@@ -289,7 +310,9 @@ def _numeric(where: str, spec: dict[str, Any], kind: str, field: str, config: Co
         return Distribution(choices=(_value(where, low, field, config, check),))
     distribution = Distribution(low=low, high=high, step=step, log="log" in kind, whole=kind_of_field is int)
     if step and distribution.log and round(low / step) == 0:
-        raise UserError(f"{where}: q={step!r} rounds the lower end {low:.6g} to 0; take a smaller q or a larger min")
+        raise UserError(
+            f"{where}: q={shown(step)} rounds the lower end {low:.6g} to 0; take a smaller q or a larger min"
+        )
     ends = (distribution.at(0), distribution.at((distribution.size or 1) - 1)) if step else (low, high)
     for end in ends:
         _value(where, end, field, config, check)
@@ -299,12 +322,12 @@ def _numeric(where: str, spec: dict[str, Any], kind: str, field: str, config: Co
 def _bounds(where: str, kind: str, low: float, high: float) -> tuple[float, float]:
     """The bounds as values; without `_values` W&B's log forms give exponents, and the inverse ones those of 1/x."""
     if low > high:
-        raise UserError(f"{where}: an empty range, min={low!r} is above max={high!r}")
+        raise UserError(f"{where}: an empty range, min={shown(low)} is above max={shown(high)}")
     if "log" not in kind:
         return low, high
     if kind.endswith("_values"):
         if low <= 0:
-            raise UserError(f"{where}.min: {low!r} is not above 0, as {kind} needs")
+            raise UserError(f"{where}.min: {shown(low)} is not above 0, as {kind} needs")
         return low, high
     low, high = (-high, -low) if kind.startswith("inv") else (low, high)
     if low < -700 or high > 700:
@@ -331,11 +354,11 @@ def _value(where: str, value: Any, field: str, config: ConfigDict, check: Check)
     kind = type(value)
     if kind is not wanted or wanted is tuple:
         names = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text"}
-        raise UserError(f"{where}: {value!r} is not {names.get(wanted, 'of a kind that can be searched')}")
+        raise UserError(f"{where}: {shown(value)} is not {names.get(wanted, 'of a kind that can be searched')}")
     if field not in SHAPE:
         check(field, value)
     elif not SHAPE[field][0] <= value <= SHAPE[field][1]:
-        raise UserError(f"{where}: {value!r} is not in {SHAPE[field][0]} … {SHAPE[field][1]}")
+        raise UserError(f"{where}: {shown(value)} is not in {SHAPE[field][0]} … {SHAPE[field][1]}")
     return value
 
 
@@ -380,13 +403,13 @@ def _early_terminate(given: Any) -> Hyperband | None:
     where = "sweep.early_terminate"
     _known_keys(where, given, ("type", "min_iter", "max_iter", "s", "eta", "strict"))
     if given.get("type") != "hyperband":
-        raise not_one_of(f"{where}.type", given.get("type", ""), ("hyperband",))
+        raise unknown(f"{where}.type", given.get("type", ""), ("hyperband",))
     eta = given.get("eta", 3)
     if not _is_number(eta) or not eta > 1:
-        raise UserError(f"{where}.eta: {eta!r} is not a number above 1")
+        raise UserError(f"{where}.eta: {shown(eta)} is not a number above 1")
     for key in ("min_iter", "max_iter", "s"):
         if key in given and not (_is_whole(given[key]) and 1 <= given[key] <= LARGEST):
-            raise UserError(f"{where}.{key}: {given[key]!r} is not a whole number of at least 1")
+            raise UserError(f"{where}.{key}: {shown(given[key])} is not a whole number of at least 1")
     if "max_iter" in given and "s" in given:
         marks = accumulate([given["max_iter"]] + [eta] * min(given["s"], 100), truediv)
     elif "min_iter" in given and "max_iter" not in given:

@@ -6,6 +6,7 @@ arrives.
 """
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -59,7 +60,7 @@ def _run(job: dict, temporary: Path, num_bytes: int) -> None:
     """Has a child do the job, and ends it when nothing arrives any more or more than there is."""
     path = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(
-        [sys.executable, "-m", "mlp_jax.download", json.dumps(job)],
+        [sys.executable, "-P", "-m", "mlp_jax.download", json.dumps(job)],
         stdin=subprocess.PIPE,  # its end tells the child that we are gone
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -71,7 +72,7 @@ def _run(job: dict, temporary: Path, num_bytes: int) -> None:
             child.kill()
     if child.returncode:
         with contextlib.suppress(OSError):
-            raise Unreachable((temporary / _REASON).read_text())
+            raise Unreachable((temporary / _REASON).read_text(encoding="utf-8"))
         raise Unreachable(f"the download ended with status {child.returncode}")
 
 
@@ -133,8 +134,8 @@ def look_at(url: str, seconds: float) -> None:
         raise Unreachable(f"{url} answers {error.code} {error.reason}") from error
     except TimeoutError as error:
         raise Unreachable(f"{url} does not answer within {seconds:g} seconds") from error
-    except urllib.error.URLError as error:
-        raise Unreachable(f"{url} cannot be reached: {error.reason}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(f"{url} cannot be reached: {getattr(error, 'reason', error)}") from error
 
 
 def _end_with_parent(folder: str) -> None:
@@ -150,8 +151,8 @@ def _main() -> None:
     try:
         work(job)
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        Path(job["folder"], _REASON).write_text((lines or [type(error).__name__])[0][:300])
+        text = "".join(c if c.isprintable() else " " for c in str(error))  # a host may send what moves the cursor
+        Path(job["folder"], _REASON).write_text(" ".join(text.split())[:300] or type(error).__name__, encoding="utf-8")
         status = 1
     os._exit(status)  # the manager's threads may still wait for the host
 

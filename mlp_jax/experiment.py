@@ -16,12 +16,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax import checkpoint, runtime, workdir
-from mlp_jax.config import changed_fields, fingerprint, from_json, to_json
+from mlp_jax import checkpoint, report, runtime, workdir
+from mlp_jax.config import changed_fields, complete, fingerprint, from_json, to_json
 from mlp_jax.data import Dataset, load, load_test
 from mlp_jax.divergence import explain
 from mlp_jax.errors import Diverged, Interrupted
-from mlp_jax.evaluation import evaluate_on
+from mlp_jax.evaluation import Tested, evaluate_on
 from mlp_jax.fit import Compiler, Event, NotFinite, Record, Task, fit, make_task, place_data
 from mlp_jax.progress import describe, progress
 from mlp_jax.seeds import mean_records, summarize, train_seeds
@@ -112,20 +112,42 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         "compile_seconds": compile_seconds,
         **runtime.describe(),
     }
-    workdir.write_json(folder / "evaluation.json", {"dataset": dataset.name, "split": "test", **tests[0]})
-    _draw(folder, dataset, records, tests[0])
+    write_evaluation(folder / "evaluation.json", "test", dataset, tests[0], images, labels)
+    report.write_run_plots(folder)
     tracker.finish(summary)
-    workdir.write_json(folder / "summary.json", summary)  # last: it marks the run as finished
+    # The report needs the summary, which marks the run as finished and so is written for good last of all.
+    report.write_run_report(folder, json.loads(to_json(complete({}))), summary)
+    workdir.write_json(folder / "summary.json", summary)
     return summary
 
 
-def _figures(lane: Lane, records: list[Record], test: dict[str, Any]) -> dict[str, Any]:
+def write_evaluation(path: Path, part: str, dataset: Dataset, tested: Tested, images: Any, labels: Any) -> None:
+    """evaluation.json: figures, confusion matrix, samples and the most confident mistakes with their pixels."""
+    predicted = tested.probabilities.argmax(axis=-1)
+    content = report.evaluation(
+        part,
+        dataset.class_names,
+        dataset.image_shape,
+        tested.confusion,
+        {name: getattr(tested.scores, name) for name in ("precision", "recall", "f1")},
+        images,
+        labels,
+        predicted,
+        tested.probabilities.max(axis=-1),
+        dataset.train_images,
+        dataset.train_labels,
+    )
+    figures = {"dataset": dataset.name, "count": len(labels), "loss": tested.loss, "accuracy": tested.accuracy}
+    workdir.write_json(path, {**figures, **content})
+
+
+def _figures(lane: Lane, records: list[Record], test: Tested) -> dict[str, Any]:
     best_epoch = int(lane.best.epoch)
     return {
         "best_epoch": best_epoch,
         "val/accuracy": records[best_epoch - 1]["val/accuracy"],
-        "test/loss": test["loss"],
-        "test/accuracy": test["accuracy"],
+        "test/loss": test.loss,
+        "test/accuracy": test.accuracy,
         "seconds": sum(record["seconds"] for record in records),
     }
 
@@ -151,7 +173,7 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
     last_save = time.monotonic()
     seconds = saved.extra["seconds"] if saved else 0.0
     event = Event(lane if lane is not None else program.init(task.hparams, task.keys))
-    with progress(config.num_epochs, "epochs") as show, _signals() as stopped:
+    with progress(config.num_epochs, "epochs") as show, signals() as stopped:
         try:
             for event in fit(task, program, event.lane, seconds):
                 if event.record is not None:
@@ -181,7 +203,7 @@ def _restore(config: ConfigDict, folder: Path, task: Task, prints: dict[str, str
 
 
 @contextmanager
-def _signals() -> Iterator[list[str]]:
+def signals() -> Iterator[list[str]]:
     """The names of SIGTERM and SIGINT as they arrive, in place of what they do by themselves."""
     arrived: list[str] = []
     if threading.current_thread() is not threading.main_thread():
@@ -199,17 +221,6 @@ def _signals() -> Iterator[list[str]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _draw(folder: Path, dataset: Dataset, records: list[Record], test: dict[str, Any]) -> None:
-    from mlp_jax import plots, report
-
-    pictures = folder / "plots"
-    pictures.mkdir(exist_ok=True)
-    names = dataset.class_names
-    plots.samples(dataset.train_images, dataset.train_labels, names, dataset.image_shape, pictures / "samples.png")
-    plots.curves(records, pictures / "curves.png")
-    plots.confusion_matrix(np.array(test["confusion"]), names, pictures / "confusion_matrix.png")
 
 
 def _result(summary: dict[str, Any]) -> str:

@@ -116,8 +116,8 @@ def _blocks(path: Path, ndim: int) -> Iterator[bytes]:
         missing = math.prod(shape)
         holds = os.fstat(file.fileno()).st_size * (_DEFLATE_RATIO if compressed else 1)
         if len(header) + missing > min(holds, MAX_BYTES):
-            limit = "the file can hold" if holds < MAX_BYTES else f"the {MAX_BYTES} allowed"
-            raise UserError(f"{path}: cut short: its header promises {_times(shape)} bytes, more than {limit}")
+            limit = "it can hold (cut short?)" if holds < MAX_BYTES else f"the {MAX_BYTES} allowed"
+            raise UserError(f"{path}: the header promises {_times(shape)} bytes, more than {limit}")
         yield header
         while missing:
             block = stream.read(min(missing, _BLOCK))

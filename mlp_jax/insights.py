@@ -156,17 +156,29 @@ def _finished(trial: Trial) -> bool:
     return trial.get("status") == "finished" and _is_number(trial.get("val/accuracy"))
 
 
-def separators(trials: Sequence[Trial], size: int = 1) -> list[Separator]:
-    """Every combination of the values of `size` varying parameters, the strongest sign of poor runs first."""
+def separators(trials: Sequence[Trial]) -> list[Separator]:
+    """Every value of every varying parameter, the strongest sign of poor runs first."""
+    return _separators(*_columns_and_poor(trials), size=1)
+
+
+def _columns_and_poor(trials: Sequence[Trial]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Of the judged trials: the value (or its range) of every varying parameter as text, and whether they are poor."""
+    rows = judged(trials)
+    kept = [trial for trial, _ in rows]
+    columns = {name: np.array(_choices(_column(kept, name))) for name in parameters(kept)[0]}
+    return columns, np.array([is_poor for _, is_poor in rows], float)
+
+
+def _separators(columns: Mapping[str, np.ndarray], poor: np.ndarray, size: int) -> list[Separator]:
+    """Every combination of the values of `size` parameters."""
     from scipy.stats import hypergeom
 
-    poor = np.array([is_poor for _, is_poor in judged(trials)], float)
-    columns = {name: np.unique(values, return_inverse=True) for name, values in _choice_columns(trials).items()}
+    coded = {name: np.unique(values, return_inverse=True) for name, values in columns.items()}
     rows: list[tuple[tuple[tuple[str, str], ...], int, int]] = []
-    for names in combinations(columns, size):
-        choices = [columns[name][0] for name in names]
+    for names in combinations([name for name in coded if len(coded[name][0]) > 1], size):
+        choices = [coded[name][0] for name in names]
         shape = [len(values) for values in choices]
-        codes = np.ravel_multi_index([columns[name][1] for name in names], shape)
+        codes = np.ravel_multi_index([coded[name][1] for name in names], shape)
         runs, hits = np.bincount(codes), np.bincount(codes, weights=poor)
         for code in np.flatnonzero(runs):
             values = [str(c[k]) for c, k in zip(choices, np.unravel_index(code, shape), strict=True)]
@@ -184,25 +196,18 @@ def separators(trials: Sequence[Trial], size: int = 1) -> list[Separator]:
     return sorted(found, key=lambda separator: -separator.z)
 
 
-def _choice_columns(trials: Sequence[Trial]) -> dict[str, list[str]]:
-    """Of the judged trials, the text of every varying parameter's value, or of its range."""
-    kept = [trial for trial, _ in judged(trials)]
-    return {name: _choices(_column(kept, name)) for name in parameters(kept)[0]}
-
-
 def rules(trials: Sequence[Trial], most: int = 3) -> list[Separator]:
-    """What separates the poor runs, greedily: the strongest value or pair, then the strongest among the other runs, …"""
+    """What separates the poor runs: the strongest value or pair of values, then the strongest among the others, …"""
+    columns, poor = _columns_and_poor(trials)
     found: list[Separator] = []
-    left = [trial for trial, _ in judged(trials)]
     while len(found) < most:
-        candidates = separators(left)[:1] + separators(left, size=2)[:1]
+        candidates = _separators(columns, poor, 1)[:1] + _separators(columns, poor, 2)[:1]
         candidates = [candidate for candidate in candidates if candidate.side > 0]
         if not candidates:
             break
         found.append(max(candidates, key=lambda candidate: candidate.z))
-        columns = _choice_columns(left)
-        chosen = [all(columns[name][row] == value for name, value in found[-1].values) for row in range(len(left))]
-        left = [trial for trial, leave in zip(left, chosen, strict=True) if not leave]
+        left = ~np.all([columns[name] == value for name, value in found[-1].values], axis=0)
+        columns, poor = {name: values[left] for name, values in columns.items()}, poor[left]
     return found
 
 
@@ -215,16 +220,19 @@ def poor_sentences(trials: Sequence[Trial]) -> str:
     diverged = sum(trial.get("status") == "diverged" for trial, _ in rows)
     note = f"; {diverged:,} of them diverged" if diverged else ""
     opening = f"{poor:,} of {total:,} runs ({100 * poor / total:.0f} %) end below {100 * POOR:.0f} %{note}."
-    if poor == 0:
+    if poor in (0, total):
         return opening
     found = rules(trials)
     if not found:
         return f"{opening} No value, and no pair of values, separates them from the others beyond chance."
-    clauses = [f"{row.poor:,} of the {row.runs:,} runs with {row.label}" for row in found]
+    clauses = [
+        f"{'all' if row.poor == row.runs else f'{row.poor:,} of the'} {row.runs:,} runs with {row.label}" for row in found
+    ]
     clauses[1:] = [clause.replace(" runs", " others", 1) for clause in clauses[1:]]
     rest, rest_poor = total - sum(row.runs for row in found), poor - sum(row.poor for row in found)
     listed = ", then ".join(clauses)
-    return f"{opening} Poor are {listed}; of the remaining {rest:,} runs {rest_poor:,} {'is' if rest_poor == 1 else 'are'}."
+    remaining = f"; of the remaining {rest:,} runs {rest_poor:,} {'is' if rest_poor == 1 else 'are'}" if rest else ""
+    return f"{opening} Poor are {listed}{remaining}."
 
 
 # ---- parallel coordinates
@@ -292,7 +300,7 @@ def _round_numbers(low: float, high: float) -> list[float]:
 
 
 def axes(trials: Sequence[Trial], metric: str, importance: Mapping[str, float | None], order: np.ndarray) -> list[Axis]:
-    """The varying parameters, the least important first and unknown ones before them, and the score as the last axis."""
+    """The varying parameters, unknown and little importance first, and the score as the last axis."""
     names = sorted(parameters(trials)[0], key=lambda name: importance.get(name) or 0.0)
     columns = [parameter_axis(name, _column(trials, name), order) for name in names]
     return [*columns, number_axis(metric, [score(trial) for trial in trials], percent=is_accuracy(trials))]

@@ -54,9 +54,7 @@ ACTIVATIONS: dict[str, Activation] = {
     # Hendrycks & Gimpel 2016, exact: z·Φ(z).
     "gelu": Activation(lambda z: z * _normal_cdf(z), lambda z, a: _normal_cdf(z) + z * _normal_pdf(z)),
     # Ramachandran et al. 2017: z·σ(z).
-    "swish": Activation(
-        lambda z: z * jax.nn.sigmoid(z), lambda z, a: a + jax.nn.sigmoid(z) * (1 - a)
-    ),
+    "swish": Activation(lambda z: z * jax.nn.sigmoid(z), lambda z, a: a + jax.nn.sigmoid(z) * (1 - a)),
 }
 
 

@@ -39,7 +39,7 @@ class MeanSquareState(NamedTuple):
 class MomentsState(NamedTuple):
     """Adam and Nadam: the number of updates t, and the running means m of g and v of g²."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]  # it hides tuple.count, which nobody calls
     mu: Tree
     nu: Tree
 
@@ -133,7 +133,8 @@ def adam(learning_rate: Number, beta1: Number = 0.9, beta2: Number = 0.999, eps:
         count, mu, nu = _next_moments(grads, state, beta1, beta2)
 
         def step(eta: Array, b1: Array, b2: Array, e: Array, t: Array, m: Array, v: Array) -> Array:
-            return -(eta / (1 - b1**t)) * m / (_root(v * (1 / (1 - b2**t))) + e)
+            c1, root_c2 = 1 - b1**t, jnp.sqrt(1 - b2**t)  # η·m̂/(√v̂ + ε), with the corrections taken out of the loop
+            return -(eta * root_c2 / c1) * m / (_root(v) + e * root_c2)
 
         steps = _map(step, (learning_rate, beta1, beta2, eps, count), mu, nu)
         return _as_updates(steps, params), MomentsState(count, mu, nu)
@@ -148,8 +149,9 @@ def nadam(learning_rate: Number, beta1: Number = 0.9, beta2: Number = 0.999, eps
         count, mu, nu = _next_moments(grads, state, beta1, beta2)
 
         def step(eta: Array, b1: Array, b2: Array, e: Array, t: Array, m: Array, v: Array, g: Array) -> Array:
+            root_c2 = jnp.sqrt(1 - b2**t)
             ahead = (b1 / (1 - b1 ** (t + 1))) * m + ((1 - b1) / (1 - b1**t)) * g
-            return -eta * ahead / (_root(v * (1 / (1 - b2**t))) + e)
+            return -(eta * root_c2) * ahead / (_root(v) + e * root_c2)
 
         steps = _map(step, (learning_rate, beta1, beta2, eps, count), mu, nu, grads)
         return _as_updates(steps, params), MomentsState(count, mu, nu)

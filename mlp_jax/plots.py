@@ -204,15 +204,17 @@ def mistakes(
         x, y = (place % columns) * 1.25, (place // columns) * (1 + gap) + 0.46
         name, taken = (plain(class_names[int(label[index])], 16) for label in (true, predicted))
         axes.text(x + 0.5, y - 0.24, name, ha="center", va="bottom", fontsize=10.5, color=INK)
-        sure = f"as {taken}, {_share(probability[index])}"
+        sure = f"as {taken}, {share(probability[index])}"
         axes.text(x + 0.5, y - 0.05, sure, ha="center", va="bottom", fontsize=10, color=ORANGE)
         _tile(axes, _image(images[index], image_shape, top), x, y)
     save(figure, path)
 
 
-def _share(value: float) -> str:
+def share(value: float) -> str:
     """A probability as a percentage that never rounds up to certainty."""
-    return f"{min(100 * value, 99.9):.1f} %" if value < 1 else "100 %"
+    if not np.isfinite(value):
+        return "–"
+    return f"{min(100 * value, 99.9):.1f}\u00a0%" if value < 1 else "100\u00a0%"
 
 
 def confusion_images(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import optuna
 
 Params = dict[str, Any]
+FEWEST = 5  # trials; fewer say nothing of importance
 MISSES = 10_000  # draws in a row that bring nothing new, after which uneven choices count as exhausted
 
 
@@ -179,7 +180,8 @@ def importance(space: Space, trials: Sequence[Told]) -> dict[str, float]:
     ended = [trial for trial in trials if trial.status in ("finished", "diverged")]
     varying = [name for name in shares if len({trial.params[name] for trial in ended}) > 1]
     study = _memory_study(space, ended, None)
-    if not varying or len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
+    values = {trial.value for trial in study.get_trials(deepcopy=False)}
+    if not varying or len(values) < 2 or len(ended) < FEWEST:
         return shares
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=varying)

@@ -11,6 +11,7 @@ from mlp_jax import checkpoint
 from mlp_jax.config import fingerprint
 from mlp_jax.data import Dataset
 from mlp_jax.errors import Diverged
+from mlp_jax.evaluation import Tested
 from mlp_jax.fit import Record, make_task
 from mlp_jax.population import Member, Population
 from mlp_jax.progress import progress
@@ -93,7 +94,7 @@ def mean_and_sd(values: list[Any]) -> tuple[float | None, float | None]:
     return mean(values), stdev(values) if len(values) > 1 else 0.0
 
 
-def summarize(members: list[Member], tests: list[dict[str, Any]]) -> dict[str, Any]:
+def summarize(members: list[Member], tests: list[Tested]) -> dict[str, Any]:
     """The figures of a run of several seeds: means, their sd, and every seed's own."""
     finished = [member for member in members if not member.diverged]
     rows = [
@@ -101,8 +102,8 @@ def summarize(members: list[Member], tests: list[dict[str, Any]]) -> dict[str, A
             "seed": member.config.seed,
             "best_epoch": int(member.lane.best.epoch),
             "val/accuracy": best_accuracy(member),
-            "test/loss": test["loss"],
-            "test/accuracy": test["accuracy"],
+            "test/loss": test.loss,
+            "test/accuracy": test.accuracy,
             "seconds": sum(record["seconds"] for record in member.records),
         }
         for member, test in zip(finished, tests, strict=True)

@@ -147,10 +147,14 @@ class Space:
         words = [f"{ABBREVIATIONS.get(field, field)}_{value}" for field, value in shown.items()]
         return re.sub(r"[^\w.+-]", "-", "_".join(words + [f"n_{number}"] * (rounded or not words)))
 
-    def fingerprint(self) -> str:
-        """What makes two studies the same search, as JSON: all but how far and how many at once."""
-        what: dict[str, Any] = {"method": self.method, "metric": self.metric, "goal": self.goal, "fixed": self.fixed}
-        what["parameters"] = {field: vars(distribution) for field, distribution in self.parameters.items()}
-        what["shape"] = [self.depth, self.width]
-        what["early_terminate"] = vars(self.early_terminate) if self.early_terminate else {}
-        return json.dumps(what, sort_keys=True)
+    def fingerprint(self) -> dict[str, Any]:
+        """What makes two studies the same search, in JSON's types: all but how far and how many at once."""
+        early = self.early_terminate
+        what = {
+            "method": self.method,
+            "metric": [self.metric, self.goal],
+            "parameters": {field: vars(distribution) for field, distribution in self.parameters.items()},
+            "fixed parameters": [self.fixed, self.depth, self.width],
+            "early_terminate": [early.brackets, early.eta, early.strict] if early else [],
+        }
+        return dict(json.loads(json.dumps(what)))

@@ -1,6 +1,7 @@
 """Names and spellings of fields and values in other systems, in our own: MGD, NAG, ReLU, max_epochs, weight_init."""
 
 import re
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -121,7 +122,7 @@ def canonical_field(name: str, fields: Iterable[str]) -> str:
     own = {_squash(field): field for field in fields}
     field = own.get(squashed) or FIELD_NAMES.get(squashed)
     if field not in fields:
-        raise not_one_of("sweep.parameters", name, sorted(fields))
+        raise unknown("sweep.parameters", name, sorted(fields))
     return field
 
 
@@ -133,19 +134,33 @@ def sizes(value: Any) -> tuple[int, ...]:
         widths = [int(word) if re.fullmatch(r"[0-9]{1,8}", word) else word for word in words]
     widths = tuple(widths) if isinstance(widths, list | tuple) else (widths,)
     if len(widths) > MOST_LAYERS or not all(type(width) is int and 1 <= width <= MOST_UNITS for width in widths):
-        shown = f"{value!r}"[:80]
         raise UserError(
-            f"hidden_sizes: {shown} is not a tuple of widths from 1 to {MOST_UNITS}, as (128, 64) or '128-64'"
+            f"hidden_sizes: {shown(value)} is not a tuple of widths from 1 to {MOST_UNITS}, as (128, 64) or '128-64'"
         )
     return widths
 
 
 def canonical_metric(name: object) -> str:
     """Our name of a metric as other systems write it: val_acc -> val/accuracy; loss alone is the validation set's."""
-    metric = METRIC_NAMES.get(_squash(str(name)))
+    metric = METRIC_NAMES.get(_squash(name)) if isinstance(name, str) else None
     if metric is None:
-        raise not_one_of("sweep.metric.name", name, METRICS)
+        raise unknown("sweep.metric.name", name, METRICS)
     return metric
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: in one line, however long or deep it is."""
+    quote = reprlib.Repr()
+    quote.maxstring = quote.maxother = 80
+    try:
+        return quote.repr(value)
+    except ValueError:  # an int of more than 4300 digits
+        return "a number too long to print"
+
+
+def unknown(name: str, given: object, allowed: Iterable[object]) -> UserError:
+    """`not_one_of` for what may be no word at all."""
+    return not_one_of(name, given[:80] if isinstance(given, str) else shown(given), allowed)
 
 
 def _squash(name: str) -> str:

@@ -135,7 +135,7 @@ def _axis(axes: "Axes", place: float, column: insights.Axis, last: bool) -> None
 def importance(
     correlations: Mapping[str, float | None], importances: Mapping[str, float | None], metric: str, path: str | Path
 ) -> None:
-    """Bars: the importance of every parameter (a share of 1), and the rank correlation of every value with the score."""
+    """Bars: the importance of every parameter (a share of 1), and its rank correlation with the score."""
     rows = [(name, value) for name, value in correlations.items() if value is not None]
     rows.sort(key=lambda row: row[1])
     shares = sorted(((name, value) for name, value in importances.items() if value is not None), key=lambda row: row[1])

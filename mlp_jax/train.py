@@ -193,7 +193,7 @@ def train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
 
-    correct = jnp.sum((jnp.argmax(logits, axis=-1) == labels) * real).astype(jnp.int32)
+    correct = jnp.sum((lax.argmax(logits, 1, jnp.int32) == labels) & (real > 0), dtype=jnp.int32)
     bad = (sums.first_bad < 0) & ~jnp.isfinite(loss)
     probes = sums.probes
     if static.probes:
@@ -238,7 +238,7 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
             alive = tuple(old | jnp.any(slope != 0, axis=0) for old, slope in zip(alive, slopes, strict=True))
         return Evaluation(
             total.loss + jnp.sum(real * losses),
-            total.confusion + confusion_matrix(jnp.argmax(logits, axis=-1), labels, real, classes),
+            total.confusion + confusion_matrix(lax.argmax(logits, 1, jnp.int32), labels, real, classes),
             alive,
         )
 
@@ -256,15 +256,15 @@ def end_epoch(static: Static, data: Data, train_count: Array, validation: Rows, 
     steps = steps_per_epoch(train_count, static.batch_size)
     probes: dict[str, Array] = {}
     if static.probes:
-        probes["grad_norm"] = sums.probes.grad_norm / steps
-        probes["update_norm"] = sums.probes.update_norm / steps
+        probes["grad_norm"] = sums.probes.grad_norm / steps.astype(static.dtype)
+        probes["update_norm"] = sums.probes.update_norm / steps.astype(static.dtype)
         probes["weight_norm"] = _layer_norms(state.params)
     val_loss = jnp.asarray(jnp.nan, static.dtype)
     correct = jnp.int32(0)
     better = jnp.asarray(True)  # without validation the last parameters are the ones to test
     if validation.indices.shape[0]:
         total = evaluate(static, state.params, data, validation)
-        correct = jnp.trace(total.confusion)
+        correct = jnp.trace(total.confusion, dtype=jnp.int32)
         val_loss = total.loss / validation.count.astype(static.dtype)
         better = correct > best.correct
         if static.probes and total.alive:

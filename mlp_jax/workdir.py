@@ -43,7 +43,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 def _flock(folder: Path, descriptor: int) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UserError(f"workdir: {folder} is in use by another process; wait for it, or give another") from error
     except OSError as error:

@@ -116,12 +116,13 @@ def test_a_wrong_header_is_named(header, says):
         read(header + b"\0" if len(header) == 8 else header, 1)
 
 
+@pytest.mark.parametrize("images", [2**31, 2**21])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_header_that_promises_more_than_the_file_can_hold_takes_no_memory(tmp_path, monkeypatch, compressed):
-    content = b"\0\0\x08\x03" + (2**31).to_bytes(4, "big") + (28).to_bytes(4, "big") * 2 + bytes(1000)
+def test_a_header_that_promises_more_than_the_file_can_hold_takes_no_memory(tmp_path, monkeypatch, compressed, images):
+    content = b"\0\0\x08\x03" + images.to_bytes(4, "big") + (28).to_bytes(4, "big") * 2 + bytes(1000)
     (tmp_path / "bomb").write_bytes(gzip.compress(content) if compressed else content)
     monkeypatch.setattr(idx.mmap, "mmap", lambda *_: pytest.fail("memory taken"))
-    with pytest.raises(UserError, match="2147483648×28×28"):
+    with pytest.raises(UserError, match=f"{images}×28×28 bytes, more than it can hold"):
         idx.decode(tmp_path / "bomb", 3)
 
 
@@ -217,7 +218,7 @@ def test_an_archive_is_decompressed_once(archive, monkeypatch):
         assert digest == hashlib.sha256(idx_bytes(ARCHIVE)).hexdigest()
 
 
-@pytest.mark.parametrize("damage", ["flip", "first", "cut", "longer", "empty", "header", "folder"])
+@pytest.mark.parametrize("damage", ["flip", "first", "cut", "longer", "empty", "header", "folder", "renamed"])
 def test_a_broken_copy_is_removed_and_made_again(archive, monkeypatch, damage):
     path, key, folder = archive
     idx.decode_kept(path, 3, key, folder)
@@ -226,6 +227,8 @@ def test_a_broken_copy_is_removed_and_made_again(archive, monkeypatch, damage):
     if damage == "folder":
         entry.unlink()
         entry.with_name(f"{key}-3-folder").mkdir()  # nothing of ours, and cannot be removed as a file
+    elif damage == "renamed":
+        entry.rename(entry.with_name(f"{key}-3-{'0' * 64}.idx"))
     else:
         content[{"flip": 700_000, "first": 64, "header": 52}.get(damage, -1)] ^= 4
         damaged = {"cut": content[:-1], "longer": content + b"\0", "empty": b""}.get(damage, content)
@@ -233,6 +236,7 @@ def test_a_broken_copy_is_removed_and_made_again(archive, monkeypatch, damage):
     array, _ = idx.decode_kept(path, 3, key, folder)
     np.testing.assert_array_equal(array, ARCHIVE)
     np.testing.assert_array_equal(kept_only(monkeypatch, archive)[0], ARCHIVE)
+    assert [kept.name for kept in folder.iterdir() if kept.is_file()] == [entry.name]
 
 
 def test_another_archive_has_another_copy(archive, tmp_path):

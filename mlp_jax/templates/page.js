@@ -248,11 +248,13 @@ function parallel(host) {
 
   const inside = (i) => brushes.every((b, a) => !b || (axes[a].places[i] >= b[0] - 1e-9 && axes[a].places[i] <= b[1] + 1e-9));
 
-  const paint = () => {
+  // While the mouse drags, at most a thousand lines are drawn; what is counted is always all of them.
+  const paint = (dragging = false) => {
     pending = 0;
     const kept = data.order.map((_, i) => inside(i));
     const number = kept.filter(Boolean).length, brushed = brushes.some(Boolean);
-    const ratio = Math.max(2, devicePixelRatio || 1), width = host.clientWidth;
+    const ratio = count > 500 ? devicePixelRatio || 1 : Math.max(2, devicePixelRatio || 1), width = host.clientWidth;
+    const every = dragging ? Math.ceil(count / 1000) : 1, lines = drawn.filter((_, k) => k % every === 0);
     canvas.width = width * ratio;
     canvas.height = height * ratio;
     const pen = canvas.getContext("2d");
@@ -260,13 +262,13 @@ function parallel(host) {
     const trace = (i) => axes.forEach((axis, a) => (a ? pen.lineTo(x(a), y(axis.places[i])) : pen.moveTo(x(a), y(axis.places[i]))));
     if (brushed) {
       pen.beginPath();
-      pen.strokeStyle = "rgb(228,232,237)";
-      drawn.forEach((i) => { if (!kept[i]) trace(i); });
+      pen.strokeStyle = count > 500 ? "rgb(240,242,245)" : "rgb(228,232,237)";
+      lines.forEach((i) => { if (!kept[i]) trace(i); });
       pen.stroke();
     }
     const alpha = Math.min(0.85, Math.max(0.12, 60 / Math.max(number, 1)));
     pen.lineWidth = number > 500 ? 1 : 1.4;
-    for (const i of drawn) {
+    for (const i of lines) {
       if (!kept[i]) continue;
       pen.beginPath();
       pen.strokeStyle = `rgba(${blend(data.order[i])},${alpha})`;
@@ -283,7 +285,7 @@ function parallel(host) {
     });
     chosenTrials = brushed ? kept : null;
   };
-  const repaint = () => { pending ||= requestAnimationFrame(paint); };
+  const repaint = () => { pending ||= requestAnimationFrame(() => paint(true)); };
 
   // On an axis of choices a brush takes whole choices: every one whose tick it covers, or the one it was drawn in.
   const snapped = (axis, a, b) => {
@@ -309,6 +311,7 @@ function parallel(host) {
     const end = (e) => {
       event.target.removeEventListener("pointermove", move);
       if (Math.abs(e.clientY - start) < 3) brushes[a] = null; // a click clears this axis
+      cancelAnimationFrame(pending);
       paint();
       redrawTrials();
     };

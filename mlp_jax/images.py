@@ -1,0 +1,84 @@
+"""Image files and arrays as rows of pixels, the way a dataset of a given shape has them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+
+MOST_PIXELS = 100_000_000  # of one picture; a header may promise more than there is
+MOST_BYTES = 2**31
+
+
+def read(paths: tuple[str, ...], shape: tuple[int, int], scale: float) -> tuple[list[str], np.ndarray]:
+    """Names and pixels, uint8 (n, height·width) valued 0 … `scale`, of PNG or JPEG files and .npy arrays.
+
+    A picture of any size is turned grey, padded to a square and scaled to `shape`; one that is dark on light, by three
+    of its four corners, is inverted, since the datasets are light on dark. An array is (n, height, width), (n, pixels)
+    or one image, taken as it is: integers 0 … `scale`, or floats 0 … 1.
+    """
+    names: list[str] = []
+    rows: list[np.ndarray] = []
+    for path in paths:
+        pixels = _array(path, shape, scale) if path.endswith(".npy") else _picture(path, shape, scale)[None]
+        names += [path] if len(pixels) == 1 else [f"{path}[{number}]" for number in range(len(pixels))]
+        rows.append(pixels)
+    return names, np.concatenate(rows)
+
+
+def _picture(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        if Path(path).stat().st_size > MOST_BYTES:
+            raise UserError(f"--inputs: {path!r} is larger than {MOST_BYTES} bytes")
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise UserError(f"--inputs: {path!r} has {image.width}×{image.height} pixels; allowed: {MOST_PIXELS}")
+            grey = np.asarray(_on_background(image).convert("L"))
+    except FileNotFoundError:
+        raise UserError(f"--inputs: {path!r} is not there") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"--inputs: {path!r} is no PNG, JPEG or .npy file that can be read: {error}") from error
+    corners = grey[[0, 0, -1, -1], [0, -1, 0, -1]]
+    if (corners > 127).sum() >= 3:
+        grey = 255 - grey
+    if grey.shape != shape:
+        side = max(grey.shape)
+        square = np.zeros((side, side), np.uint8)
+        top, left = (side - grey.shape[0]) // 2, (side - grey.shape[1]) // 2
+        square[top : top + grey.shape[0], left : left + grey.shape[1]] = grey
+        resized = Image.fromarray(square).resize((shape[1], shape[0]), Image.Resampling.BOX if side > shape[0] else Image.Resampling.BICUBIC)
+        grey = np.asarray(resized)
+    return np.rint(grey * (scale / 255)).astype(np.uint8).reshape(-1)
+
+
+def _on_background(image: "object") -> "object":
+    """The picture without transparency: what is transparent shows white, as on a page."""
+    from PIL import Image
+
+    assert isinstance(image, Image.Image)
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _array(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
+    pixels = shape[0] * shape[1]
+    try:
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
+    except FileNotFoundError:
+        raise UserError(f"--inputs: {path!r} is not there") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"--inputs: {path!r} is no .npy array that can be read: {' '.join(str(error).split())}") from error
+    given = array.shape if isinstance(array, np.ndarray) else ()
+    if given in (shape, (pixels,)):
+        array = array[None]
+    elif given[1:] not in (shape, (pixels,)) or not given[0]:
+        raise UserError(f"--inputs: {path!r} is of shape {given}; allowed: (n, {shape[0]}, {shape[1]}) or (n, {pixels})")
+    if array.dtype.kind == "f" and np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1:
+        array = np.rint(np.asarray(array) * scale)
+    elif array.dtype.kind not in "ui" or array.min() < 0 or array.max() > scale:
+        raise UserError(f"--inputs: {path!r} has {array.dtype} values; allowed: integers 0 … {scale:g} or floats 0 … 1")
+    return np.asarray(array).astype(np.uint8).reshape(len(array), -1)

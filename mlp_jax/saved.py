@@ -1,0 +1,137 @@
+"""A saved run read back: its best parameters, evaluated on labelled data or applied to new images."""
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mlp_jax import checkpoint, images, workdir
+from mlp_jax.boundary import Static, split_config
+from mlp_jax.config import FILE, from_json
+from mlp_jax.data import Dataset, load, load_test, split
+from mlp_jax.errors import UserError
+from mlp_jax.evaluation import Tested, evaluate_on, predict_probabilities
+from mlp_jax.experiment import write_evaluation
+from mlp_jax.model import Params
+from mlp_jax.train import host_generator, init_lane, make_keys
+
+
+class Saved(NamedTuple):
+    """The network of a run, and what it was trained on (data.json)."""
+
+    static: Static
+    params: Params
+    card: dict[str, Any]
+
+
+def read(folder: Path) -> Saved:
+    """The best parameters of the run in `folder`; of a run of several seeds, those of the first."""
+    if not (folder / "data.json").exists():
+        raise UserError(f"--workdir: {str(folder)!r} holds no trained run: it has no data.json")
+    config, card = from_json(folder / FILE), workdir.read_json(folder / "data.json")
+    where = folder
+    if config.seeds > 1:
+        where = folder / "seeds" / str(config.seed)
+        config = config.copy_and_resolve_references()
+        config.seeds = 1
+    try:
+        examples = int(card["train_examples"])
+        held_out = round(config.val_fraction * examples)
+        static, hparams = split_config(config, int(card["inputs"]), len(card["class_names"]), examples - held_out)
+        compared = {"data": str(card["fingerprint"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / 'data.json'}: not as a run wrote it: {error!r}") from error
+    template = jax.eval_shape(lambda: init_lane(static, hparams, make_keys(config.seed)))
+    found = checkpoint.restore(where / "checkpoints", template, compared)
+    if found is None:
+        raise UserError(f"--workdir: {str(folder)!r} holds no checkpoint that can be read; train it first")
+    if found.state.best.epoch < 1:
+        raise UserError(f"--workdir: {str(folder)!r} has not finished an epoch yet; train on")
+    return Saved(static, found.state.best.params, card)
+
+
+def evaluate(config: ConfigDict, folder: Path) -> Tested:
+    """Prints, and writes to `evaluation-DATASET-SPLIT.json`, what the saved run makes of `config.dataset`.
+
+    `config.evaluate_split` is test, validation (the rows that the run held out) or train (those it trained on). Another dataset
+    has to have images of the same size.
+    """
+    saved = read(folder)
+    stored = from_json(folder / FILE)
+    same = config.dataset == stored.dataset
+    name = saved.card["dataset"] if same else config.dataset
+    dataset = load(name, config.data_dir, "")
+    if dataset.train_images.shape[1] != saved.static.sizes[0]:
+        raise UserError(
+            f"dataset: {name!r} has images of {dataset.train_images.shape[1]} pixels; "
+            f"the run in {folder} takes {saved.static.sizes[0]}"
+        )
+    if len(dataset.class_names) > saved.static.sizes[-1]:
+        raise UserError(
+            f"dataset: {name!r} has {len(dataset.class_names)} classes; the run in {folder} knows {saved.static.sizes[-1]}"
+        )
+    pixels, labels = _rows(config, dataset)
+    result = evaluate_on(saved.static, saved.params, pixels, labels, dataset.scale)
+    target = folder / f"evaluation-{Path(name).name}-{config.evaluate_split}.json"
+    write_evaluation(target, config.evaluate_split, dataset, result, pixels, labels)
+    print(_table(dataset, config.evaluate_split, result))
+    print(f"written to {target}")
+    return result
+
+
+def _rows(config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    if config.evaluate_split == "test":
+        return load_test(dataset)
+    keys = make_keys(config.seed)
+    train, held_out = split(
+        dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split)
+    )
+    chosen = train if config.evaluate_split == "train" else held_out
+    if not len(chosen):
+        raise UserError("evaluate_split: 'validation' is empty, since the run has val_fraction=0; allowed: test, train")
+    return dataset.train_images[chosen], dataset.train_labels[chosen]
+
+
+def _table(dataset: Dataset, part: str, result: Tested) -> str:
+    names = [str(name) for name in dataset.class_names]
+    width = max(len("macro"), *map(len, names))
+    scores, total = result.scores, result.confusion.sum()
+    lines = [
+        f"{dataset.name} {part}: {total} examples, loss {result.loss:.4f}, accuracy {result.accuracy:.2%}",
+        f"{'class':{width}}  precision  recall      F1",
+    ]
+    columns = (scores.precision, scores.recall, scores.f1)
+    for name, *values in [*zip(names, *columns, strict=False), ("macro", *(column.mean() for column in columns))]:
+        lines.append(f"{name:{width}}  {values[0]:9.4f}  {values[1]:6.4f}  {values[2]:6.4f}")
+    lines.append("confusion matrix, rows true:")
+    digits = len(str(result.confusion.max()))
+    for name, row in zip(names, result.confusion, strict=False):
+        lines.append(f"{name:{width}}  " + " ".join(f"{count:{digits}}" for count in row))
+    return "\n".join(lines)
+
+
+def predict(config: ConfigDict, folder: Path, inputs: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The class of every image in the files: a table on a terminal's reader's side, JSON lines in predictions.json."""
+    saved = read(folder)
+    names, pixels = images.read(inputs, tuple(saved.card["image_shape"]), saved.card["scale"])
+    probabilities = predict_probabilities(saved.static, saved.params, pixels, saved.card["scale"])
+    classes = saved.card["class_names"]
+    rows = [
+        {
+            "input": name,
+            "class": int(p.argmax()),
+            "name": classes[int(p.argmax())],
+            "probability": float(p.max()),
+            "probabilities": [float(value) for value in p],
+        }
+        for name, p in zip(names, probabilities, strict=True)
+    ]
+    width = max(len(row["input"]) for row in rows)
+    for row in rows:
+        print(f"{row['input']:{width}}  {row['class']:3d}  {row['name']:12}  {row['probability']:7.2%}")
+    workdir.write_json(folder / "predictions.json", rows)
+    print(f"written to {folder / 'predictions.json'}", file=sys.stderr)
+    return rows
