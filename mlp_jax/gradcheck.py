@@ -71,7 +71,6 @@ def check(static: Static, hparams: Hparams) -> list[Row]:
     static = static._replace(precision="float64")
     hparams = hparams._replace(weight_decay=jnp.float64(WEIGHT_DECAY))
     objectives = tuple(static._replace(loss=loss, l2=l2) for loss, l2 in product(LOSSES, (True, False)))
-    along_probes = jax.jit(partial(_along_probes, objectives, hparams))
     entries = _probed_entries(static.sizes)
     rows = []
     for dropout in (True, False):
@@ -80,7 +79,8 @@ def check(static: Static, hparams: Hparams) -> list[Row]:
             # Masks of ones are no dropout, and let one compiled program of probes serve both.
             arguments = point if dropout else point._replace(masks=())
             hand = [GRADIENTS["backprop"](each, hparams, *arguments)[1] for each in objectives]
-            products, quotients, crossed = along_probes(point, jnp.stack([ravel_pytree(g)[0] for g in hand]), entries)
+            gradients = jnp.stack([ravel_pytree(gradient)[0] for gradient in hand])
+            products, quotients, crossed = _along_probes(objectives, hparams, point, gradients, entries)
             if not crossed:
                 break
         for each, by_hand, a, n in zip(objectives, hand, products.T, quotients.T, strict=True):
@@ -137,6 +137,7 @@ def _pre_activations(static: Static, point: Point, params: Params) -> Array:
     return jnp.concatenate([jnp.ones(1, static.dtype), *(z.ravel() for z in cache.pre_activations)])
 
 
+@partial(jax.jit, static_argnames="objectives")
 def _along_probes(
     objectives: tuple[Static, ...], hparams: Hparams, point: Point, gradients: Array, entries: Array
 ) -> tuple[Array, Array, Array]:

@@ -226,7 +226,8 @@ def poor_sentences(trials: Sequence[Trial]) -> str:
     if not found:
         return f"{opening} No value, and no pair of values, separates them from the others beyond chance."
     clauses = [
-        f"{'all' if row.poor == row.runs else f'{row.poor:,} of the'} {row.runs:,} runs with {row.label}" for row in found
+        f"{'all' if row.poor == row.runs else f'{row.poor:,} of the'} {row.runs:,} runs with {row.label}"
+        for row in found
     ]
     clauses[1:] = [clause.replace(" runs", " others", 1) for clause in clauses[1:]]
     rest, rest_poor = total - sum(row.runs for row in found), poor - sum(row.poor for row in found)

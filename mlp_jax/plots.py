@@ -5,12 +5,13 @@ Figures are made without pyplot, so that nothing global is touched and any threa
 """
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from mlp_jax.workdir import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,15 +38,6 @@ class Panel(NamedTuple):
 # ---- files, figures, labels
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """The file holds either its old content or all of `data`, whatever happens meanwhile."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-
-
 def new_figure(
     width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> "tuple[Figure, list[Axes]]":
@@ -59,7 +51,8 @@ def new_figure(
 def save(figure: "Figure", path: str | Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=PAPER)
-    write_atomically(path, buffer.getvalue())
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(Path(path), buffer.getvalue())
 
 
 def plain(text: object, longest: int = 60) -> str:
@@ -258,7 +251,9 @@ def confusion_images(
 
 
 def best_epoch(records: Sequence[Mapping[str, Any]]) -> int | None:
-    """The epoch of the highest val/accuracy, the first on ties; None where nothing was validated."""
+    """The epoch of the highest val/accuracy, the first on ties; None without validation, and for means over seeds."""
+    if any("val/accuracy/sd" in record for record in records):
+        return None  # every seed has its own
     validated = [record for record in records if record.get("val/accuracy") is not None]
     return max(validated, key=lambda record: record["val/accuracy"])["epoch"] if validated else None
 
@@ -274,6 +269,9 @@ def curves(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
             if np.isfinite(values).any():
                 marker = "o" if len(epochs) <= 20 else ""
                 axes.plot(epochs, values, color=color, marker=marker, markersize=4.5, linewidth=2, label=label)
+                sd = np.nan_to_num(floats([record.get(f"{part}/{name}/sd") for record in records]))
+                if sd.any():
+                    axes.fill_between(epochs, values - sd, values + sd, color=color, alpha=0.2, linewidth=0)
         title = name.capitalize()
         if best is not None:
             value = next(record for record in records if record["epoch"] == best).get(f"val/{name}")

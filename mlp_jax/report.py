@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax import plots
+from mlp_jax.config import complete, to_json
 from mlp_jax.errors import UserError
 from mlp_jax.page import Html, finite, join, number, page, picture, table, tag, tiny_png
+from mlp_jax.workdir import loads, read_json, reason, write_bytes
 
 Json = Mapping[str, Any]
 
@@ -22,6 +24,9 @@ NAMES = {
     "mse": "squared error", "fashion_mnist": "Fashion-MNIST", "mnist": "MNIST", "xavier": "Xavier", "he": "He",
     "bayes": "Bayesian",
 }  # fmt: skip
+
+
+PARTS = {"train": "training", "val": "validation"}
 
 
 class Section(NamedTuple):
@@ -100,35 +105,55 @@ def _unpacked(rows: Sequence[Json], shape: Sequence[int]) -> np.ndarray:
 # ---- reading a workdir
 
 
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from None
-
-
 def read_if_there(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.exists() else {}
+    """A JSON object; empty where there is no such file."""
+    return _object(read_json(path), path) if path.exists() else {}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    rows = []
+    """The JSON objects of a file with one a line; none where there is no such file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+    rows = []
     for place, line in enumerate(lines, 1):
         try:
-            rows.append(dict(json.loads(line)))
-        except (TypeError, ValueError):
-            raise UserError(f"{path}: line {place} is not a JSON object") from None
+            rows.append(_object(loads(line), path))
+        except ValueError as error:
+            raise UserError(f"{path}: line {place} is not JSON: {error}") from error
     return rows
 
 
-def read_config(workdir: Path) -> dict[str, Any]:
-    if not (workdir / "config.json").exists():
-        raise UserError(f"workdir: {str(workdir)!r} holds no run (no config.json)")
-    return dict(read_json(workdir / "config.json"))
+def _object(value: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds no JSON object")
+    return value
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json, which every workdir has."""
+    if not (folder / "config.json").exists():
+        raise UserError(f"--workdir: {str(folder)!r} holds no run: it has no config.json")
+    return read_if_there(folder / "config.json")
+
+
+def write(config: Any, folder: Path) -> None:
+    """The pictures and report.html of a run's or a sweep's workdir once more, from its files; for --mode=report."""
+    defaults = json.loads(to_json(complete({})))
+    try:
+        if "sweep" in config:
+            from mlp_jax import sweep_report
+
+            importance = read_if_there(folder / sweep_report.IMPORTANCE)
+            sweep_report.write_sweep_plots(folder, importance)
+            sweep_report.write_sweep_report(folder, defaults, importance)
+        else:
+            write_run_plots(folder)
+            write_run_report(folder, defaults)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(f"{folder}: its files are not as a run or a sweep wrote them: {error!r}") from error
+    print(folder / "report.html")
 
 
 # ---- a run
@@ -136,10 +161,9 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 def write_run_plots(workdir: str | Path) -> None:
     """plots/curves.png, and from evaluation.json samples, confusion_matrix, mistakes and mistakes_by_cell.png."""
-    workdir = Path(workdir)
-    folder, records = workdir / "plots", read_lines(workdir / "metrics.jsonl")
-    plots.curves(records, folder / "curves.png")
-    found = read_if_there(workdir / "evaluation.json")
+    folder = Path(workdir) / "plots"
+    plots.curves(read_lines(Path(workdir) / "metrics.jsonl"), folder / "curves.png")
+    found = read_if_there(Path(workdir) / "evaluation.json")
     if not found:
         return
     names, shape, matrix = found["class_names"], found["image_shape"], np.array(found["matrix"])
@@ -172,18 +196,19 @@ def _differing(config: Json, defaults: Json) -> list[str]:
     return [name for name, value in config.items() if name not in plain or plain[name] != value]
 
 
-def write_run_report(workdir: str | Path, defaults: Json, summary: Json | None = None) -> Path:
+def write_run_report(folder: str | Path, defaults: Json, summary: Json | None = None) -> Path:
     """report.html of a run, from config.json, metrics.jsonl, summary.json and evaluation.json; returns its path.
 
-    Only config.json must be there; a `summary` given stands for summary.json. `defaults` are the default config's fields; those that differ come first. Raises
-    UserError, naming the file, for a workdir without a run or a file that is no JSON.
+    Only config.json must be there; a `summary` given stands for summary.json. Of the config the fields that differ
+    from `defaults` come first. Raises UserError, naming the file, for a workdir without a run or a file that is no
+    JSON.
     """
-    workdir = Path(workdir)
-    config, summary = read_config(workdir), summary or read_if_there(workdir / "summary.json")
-    records, found = read_lines(workdir / "metrics.jsonl"), read_if_there(workdir / "evaluation.json")
-    data: dict[str, Any] = {"lines": _line_charts(records, summary)}
+    folder = Path(folder)
+    config, summary = read_config(folder), summary or read_if_there(folder / "summary.json")
+    records, found = read_lines(folder / "metrics.jsonl"), read_if_there(folder / "evaluation.json")
+    data: dict[str, Any] = {"lines": _line_charts(records)}
     body = [
-        tag("h1", workdir.resolve().name),
+        tag("h1", folder.resolve().name),
         tag("p", _what_was_trained(config, records, summary, found), class_="lead"),
         *_banners(config, summary),
         _tiles(records, summary, config),
@@ -191,32 +216,34 @@ def write_run_report(workdir: str | Path, defaults: Json, summary: Json | None =
         _charts(data["lines"]),
         tag("p", _curve_note(data["lines"]), class_="muted"),
     ]
+    if "seeds" in summary:
+        body += [tag("h2", "Every seed", id="seeds"), table([{"seed": row["seed"], **row} for row in summary["seeds"]])]
     if found:
         data["confusion"] = _confusion_data(found)
-        body += [*_confusion_section(found), *_scores_section(found), *_image_sections(found, data["confusion"])]
+        body += _confusion_section(found, seeds="seeds" in summary) + _scores_section(found)
+        body += _image_sections(found, data["confusion"])
+    same = "The same seed on the same kind of machine, with as many cores, gives the same figures."
     body += [
         tag("h2", "Configuration", id="configuration"),
         config_table(config, defaults),
         tag("h2", "How to reproduce it", id="reproduce"),
         tag("pre", command_line(config, defaults)),
-        tag(
-            "p",
-            "The same seed on the same kind of machine, with as many cores, gives the same figures.",
-            class_="muted",
-        ),
+        tag("p", same, class_="muted"),
         tag("h2", "Machine and versions", id="machine"),
         _facts(summary),
     ]
-    path = workdir / "report.html"
-    plots.write_atomically(path, page(f"{workdir.resolve().name} – run", *body, data=data).encode())
+    path = folder / "report.html"
+    write_bytes(path, page(f"{folder.resolve().name} – run", *body, data=data).encode())
     return path
 
 
 def spoken(value: Any) -> str:
+    """A config's word as prose has it."""
     return NAMES.get(str(value), str(value))
 
 
 def percent(value: Any) -> str:
+    """A share of 1, or – where it is none."""
     return number(float(value), "accuracy") if isinstance(value, int | float) else "–"
 
 
@@ -239,10 +266,17 @@ def _what_was_trained(config: Json, records: Sequence[Json], summary: Json, foun
     )
     if summary.get("test/accuracy") is None:
         return f"{text} It has not been tested."
+    tested = _mean_sd(summary, "test/accuracy")
+    if "seeds" in summary:
+        return f"{text} On the test set the {len(summary['seeds'])} networks are right in {tested} (mean ± sd)."
     chosen = "the last" if summary.get("val/accuracy") is None else "the best on validation"
     epoch = summary.get("best_epoch", len(records))
-    tested = percent(summary["test/accuracy"])
     return f"{text} The parameters after epoch {epoch}, {chosen}, get {tested} of the test set right."
+
+
+def _mean_sd(summary: Json, name: str) -> str:
+    sd = summary.get(f"{name}/sd")
+    return percent(summary.get(name)) if sd is None else f"{100 * summary[name]:.2f} ± {100 * sd:.2f} %"
 
 
 def _banners(config: Json, summary: Json) -> list[Html]:
@@ -254,52 +288,58 @@ def _banners(config: Json, summary: Json) -> list[Html]:
 
 def _tiles(records: Sequence[Json], summary: Json, config: Json) -> Html:
     best = plots.best_epoch(records)
-    value = next((record["val/accuracy"] for record in records if record["epoch"] == best), None)
-    best_of = f"validation accuracy, epoch {best} of {len(records)}" if best else "validation accuracy"
+    best_of = f", epoch {best} of {len(records)}" if best else ""
     compiling = summary.get("compile_seconds")
+    seeds = f"{len(summary['seeds'])} seeds from" if "seeds" in summary else "seed"
     tiles = [
-        (percent(summary.get("test/accuracy")), "test accuracy"),
-        (percent(value), best_of),
-        (
-            seconds(summary.get("seconds")),
-            "training" + (f", and {seconds(compiling)} compiling" if compiling else ""),
-        ),
-        (str(summary.get("device", "–")), f"device, seed {config.get('seed', '–')}"),
+        (_mean_sd(summary, "test/accuracy"), "test accuracy"),
+        (_mean_sd(summary, "val/accuracy"), f"validation accuracy{best_of}"),
+        (seconds(summary.get("seconds")), "training" + (f", and {seconds(compiling)} compiling" if compiling else "")),
+        (str(summary.get("device", "–")), f"device; {seeds} {config.get('seed', '–')}"),
     ]
     return tag("ul", *(tag("li", tag("b", value), tag("span", label)) for value, label in tiles), class_="tiles")
 
 
 def seconds(value: Any) -> str:
+    """A duration in the unit that suits it."""
     if not isinstance(value, int | float):
         return "–"
     return f"{value:.3g} s" if value < 100 else f"{value / 60:.1f} min" if value < 6000 else f"{value / 3600:.1f} h"
 
 
-def _line_charts(records: Sequence[Json], summary: Json) -> dict[str, Any]:
+def _line_charts(records: Sequence[Json]) -> dict[str, Any]:
     """Loss and accuracy first, then whatever else was logged, one chart a name, one line a part or layer."""
     charts: dict[str, dict[str, list[Any]]] = {"loss": {}, "accuracy": {}}
-    for column, values in _columns(records).items():
-        if column in ("epoch", "step", "seconds"):
+    columns = _columns(records)
+    deviations = {name.removesuffix("/sd"): values for name, values in columns.items() if name.endswith("/sd")}
+    sd: dict[tuple[str, str], list[Any]] = {}
+    for column, values in columns.items():
+        if column.endswith("/sd") or column in ("epoch", "step", "seconds"):
             continue
         first, _, last = column.rpartition("/")
         title, part = (last, first) if last in ("loss", "accuracy") else (first or last, last)
-        charts.setdefault(title, {})[{"train": "training", "val": "validation"}.get(part, part)] = values
-    colors = dict.fromkeys(("training",), "#9aa3ae") | {"validation": plots.BLUE}
+        part = PARTS.get(part, f"layer {part}" if part.isdecimal() else part)
+        charts.setdefault(title, {})[part] = values
+        sd[title, part] = deviations.get(column, [])
     return {
         title: {
             "xlabel": "epoch",
-            "ylabel": title.replace("_", " "),
+            "ylabel": title.removeprefix("probes/").replace("_", " "),
             "percent": title == "accuracy",
             "x": [record["epoch"] for record in records],
             "mark": plots.best_epoch(records),
             "series": [
-                {"name": name, "color": colors.get(name, plots.SERIES[place % len(plots.SERIES)]), "y": values}
-                for place, (name, values) in enumerate(lines.items())
+                {"name": part, "color": _color(part, place), "y": values, "sd": sd[title, part]}
+                for place, (part, values) in enumerate(lines.items())
             ],
         }
         for title, lines in charts.items()
         if any(isinstance(value, int | float) for values in lines.values() for value in values)
     }
+
+
+def _color(part: str, place: int) -> str:
+    return {"training": "#9aa3ae", "validation": plots.BLUE}.get(part, plots.SERIES[place % len(plots.SERIES)])
 
 
 def _columns(records: Sequence[Json]) -> dict[str, list[Any]]:
@@ -328,7 +368,9 @@ def _curve_note(lines: Json) -> str:
     if not lines:
         return ""
     marked = any(chart["mark"] is not None for chart in lines.values())
+    banded = any(any(series["sd"]) for chart in lines.values() for series in chart["series"])
     note = "Training figures are means over the epoch as it was trained: dropout on, the weight-decay term in the loss."
+    note += " Lines are means over the seeds, bands ± sd." if banded else ""
     return f"{note} The dashed line marks the epoch that validation chose." if marked else note
 
 
@@ -350,11 +392,12 @@ def _confusion_data(found: Json) -> dict[str, Any]:
     return {"names": found["class_names"], "matrix": found["matrix"], "mistakes": mistakes}
 
 
-def _confusion_section(found: Json) -> list[Html]:
+def _confusion_section(found: Json, seeds: bool) -> list[Html]:
     names, matrix = found["class_names"], np.array(found["matrix"], int).reshape(len(found["class_names"]), -1)
     totals, right = matrix.sum(axis=1), int(np.trace(matrix))
     colors = plots.confusion_colors(matrix)
-    heads = [tag("th", tag("span", name), scope="col") for name in names]
+    upright = "upright" if all(len(name) <= 3 for name in names) else None
+    heads = [tag("th", tag("span", name), scope="col", class_=upright) for name in names]
     corner = tag("th", tag("span", "true ↓  predicted →"), class_="corner")
     lines = []
     for row, name in enumerate(names):
@@ -364,11 +407,12 @@ def _confusion_section(found: Json) -> list[Html]:
     head = tag("thead", tag("tr", corner, *heads, tag("th", "recall", scope="col", class_="corner")))
     total = int(matrix.sum())
     share = f" ({percent(right / total)})" if total else ""
+    of_first = "Of the first seed's network: " if seeds else ""
     shares = "Show shares of the true class"
     return [
         tag("h2", "Confusion matrix", id="confusion"),
-        tag("p", f"{right:,} of {total:,} images of the {found['split']} set are right{share}. Blue cells are right, "
-            "orange ones wrong; point at a cell for its sentence, click one for its most confident mistakes."),
+        tag("p", f"{of_first}{right:,} of {total:,} images of the {found['split']} set are right{share}. Blue cells "
+            "are right, orange ones wrong; point at a cell for its sentence, click it for its most confident mistakes."),
         tag("div", tag("button", shares, type="button", class_="button", id="shares", aria_pressed="false"),
             class_="tools"),
         tag("div", tag("table", head, tag("tbody", *lines), class_="confusion"), class_="scroll"),
@@ -396,15 +440,15 @@ def bar(value: float | None, kind: str = "", scale: float = 5.0) -> Html:
 
 def _scores_section(found: Json) -> list[Html]:
     support = np.array(found["matrix"], int).reshape(len(found["class_names"]), -1).sum(axis=1)
-    scores = found["scores"]
+    scores = {name: found["scores"][name] for name in ("precision", "recall", "f1")}
     rows = [
         {"class": name, **{key: values[i] for key, values in scores.items()}, "images": int(support[i])}
         for i, name in enumerate(found["class_names"])
     ]
-    macro = ", ".join(f"{key} {percent(_mean(values))}" for key, values in scores.items())
+    means = [percent(_mean(values)) for values in scores.values()]
     return [
         tag("h2", "Precision, recall and F1", id="scores"),
-        tag("p", f"Mean over the classes (macro): {macro}." if macro else ""),
+        tag("p", "Mean over the classes (macro): precision {}, recall {}, F1 {}.".format(*means)),
         table(rows),
     ]
 
@@ -452,7 +496,8 @@ def _facts(summary: Json) -> Html:
     flat: dict[str, Any] = {}
     for name, value in summary.items():
         flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
-    lines = [tag("tr", tag("th", name, scope="row"), tag("td", number(value, name))) for name, value in flat.items()]
+    shown = {name: value for name, value in flat.items() if name != "seeds"}  # they have a table of their own
+    lines = [tag("tr", tag("th", name, scope="row"), tag("td", number(value, name))) for name, value in shown.items()]
     return tag("table", tag("tbody", *lines))
 
 
@@ -474,5 +519,5 @@ def write_bound_report(path: str | Path, title: str, lead: str, sections: Sequen
         ]
     body += [tag("h2", "How it was made", id="facts"), _facts(facts)]
     path = Path(path)
-    plots.write_atomically(path, page(title, *body, data={}).encode())
+    write_bytes(path, page(title, *body, data={}).encode())
     return path

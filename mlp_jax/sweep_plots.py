@@ -138,7 +138,7 @@ def importance(
     """Bars: the importance of every parameter (a share of 1), and its rank correlation with the score."""
     rows = [(name, value) for name, value in correlations.items() if value is not None]
     rows.sort(key=lambda row: row[1])
-    shares = sorted(((name, value) for name, value in importances.items() if value is not None), key=lambda row: row[1])
+    shares = sorted(((name, value) for name, value in importances.items() if value), key=lambda row: row[1])
     figure, (left, right) = new_figure(11.5, max(2.6, 1.2 + 0.3 * max(len(rows), len(shares))), 1, 2)
     for axes, bars, title in (
         (left, shares, "Importance of every hyperparameter"),

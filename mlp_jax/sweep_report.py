@@ -20,6 +20,9 @@ from mlp_jax.report import (
     seconds,
     spoken,
 )
+from mlp_jax.workdir import write_bytes, write_json
+
+IMPORTANCE = "importance.json"  # kept for a report that is written again without the study
 
 
 class _Sweep(NamedTuple):
@@ -86,8 +89,9 @@ def write_sweep_report(
         tag("p", "What all runs share unless the sweep says otherwise; what differs from the defaults first."),
         config_table(sweep.config, defaults),
     ]  # fmt: skip
+    write_json(workdir / IMPORTANCE, importance)
     path = workdir / "report.html"
-    plots.write_atomically(path, page(f"{title} – sweep", *body, data=data).encode())
+    write_bytes(path, page(f"{title} – sweep", *body, data=data).encode())
     return path
 
 
@@ -190,7 +194,7 @@ def _importance_section(sweep: _Sweep) -> list[Html]:
     )
     known = {name: value for name, value in insights.correlations(sweep.trials).items() if value is not None}
     left: list[Html] = [tag("h3", "Importance of every hyperparameter")]
-    if shares:
+    if any(value for _, value in shares):
         rows = [{"parameter": name, "importance": Shown(value, bar(value, scale=9))} for name, value in shares]
         left += [table(rows), tag("p", "Each parameter's share in explaining the differences.", class_="muted")]
     else:

@@ -1,6 +1,7 @@
 """Trackers beside metrics.jsonl: Weights & Biases and TensorBoard, imported only where the config asks for them."""
 
 import http.client
+import math
 import netrc
 import numbers
 import os
@@ -8,6 +9,7 @@ import re
 import shlex
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from mlp_jax.errors import UserError, not_one_of
 from mlp_jax.workdir import dumps
 
 HOST_SECONDS = 3  # a W&B server that has not answered by then counts as out of reach
+INIT_SECONDS = 20  # one that answers and then fails
 FINISH_SECONDS = 60  # the longest wait for an upload at the end; what is left stays on disk for `wandb sync`
 
 
@@ -42,9 +45,7 @@ def open_tracker(name: str, config: dict[str, Any], workdir: Path, run_name: str
     try:
         return _OPEN[name](redact(config), workdir, run_name, group)
     except ImportError as error:
-        raise UserError(
-            f"tracker: {name} needs a package that is not installed: pip install {_PACKAGE[name]}"
-        ) from error
+        raise UserError(f"tracker: {name} is not installed; pip install {_PACKAGE[name]}") from error
 
 
 def redact(value: Any) -> Any:
@@ -79,28 +80,37 @@ def _none(config: dict[str, Any], workdir: Path, run_name: str, group: str) -> T
 
 
 def _tensorboard(config: dict[str, Any], workdir: Path, run_name: str, group: str) -> Tracker:
-    from tensorboardX import SummaryWriter
+    # Not its SummaryWriter: that writes from a thread, and waits for ever when the thread has died of a full disk.
+    from tensorboardX import summary as tensorboard
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
 
     attempt = _guard("TensorBoard")
     folder = workdir / "tensorboard" / _file_name(group) / _file_name(run_name)
-    writer: Any = attempt(lambda: SummaryWriter(str(folder)))
+    attempt(lambda: folder.mkdir(parents=True, exist_ok=True))
+    writer: Any = attempt(lambda: EventsWriter(str(folder / "events")))
+
+    def write(summaries: list[Any], step: int) -> None:
+        for summary in summaries:
+            writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        writer.flush()
 
     def log(record: dict[str, Any], step: int) -> None:
-        for name, value in _numbers(record).items():
-            writer.add_scalar(name, value, step)
-        writer.flush()  # else a killed run loses up to two minutes
+        finite = {name: value for name, value in _numbers(record).items() if math.isfinite(value)}
+        write([tensorboard.scalar(name, value) for name, value in finite.items()], step)
 
     def finish(summary: dict[str, Any]) -> None:
-        writer.add_text("summary", dumps(summary))
+        write([tensorboard.text("summary", dumps(summary))], 0)
         writer.close()
 
-    attempt(lambda: writer.add_text("config", dumps(config)))
+    attempt(lambda: write([tensorboard.text("config", dumps(config))], 0))
     return Tracker(
         lambda record, step: attempt(lambda: log(record, step)), lambda summary: attempt(lambda: finish(summary))
     )
 
 
 def _wandb(config: dict[str, Any], workdir: Path, run_name: str, group: str) -> Tracker:
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its own telemetry prints about networks it cannot reach
     import wandb
 
     attempt = _guard("W&B")
@@ -130,8 +140,9 @@ def _start(wandb: Any, config: dict[str, Any], workdir: Path, run_name: str, gro
             x_disable_meta=True,
             disable_git=True,
             save_code=False,
-            init_timeout=10 * HOST_SECONDS,
+            init_timeout=INIT_SECONDS,
             finish_timeout=FINISH_SECONDS,
+            finish_timeout_raises=True,
         )
         return wandb.init(
             mode=mode,
@@ -210,7 +221,7 @@ def _guard(what: str) -> Callable[[Callable[[], Any]], Any]:
             return action()
         except Exception as error:
             failed = True
-            print(f"{what}: not logged any further: {_why(error)}", file=sys.stderr)
+            _say_once(f"{what}: not logged any further: {_why(error)}")
             return None
 
     return attempt

@@ -66,7 +66,9 @@ def run_workdir(folder: Path, class_names: list[str] = CLASSES, **changes: Any) 
     )
     best = max(rows, key=lambda row: row["val/accuracy"] or row["epoch"])
     summary = {
-        "dataset": config["dataset"], "best_epoch": best["epoch"], "val/accuracy": best["val/accuracy"], "test/loss": 0.341, 
+        "dataset": config["dataset"],
+        "best_epoch": best["epoch"],
+        "val/accuracy": best["val/accuracy"], "test/loss": 0.341, 
         "test/accuracy": 0.8823, "seconds": 6.2, "compile_seconds": 1.1, "device": "cpu", "device_count": 1, "threads": 2,
         "versions": {"python": "3.11.2", "jax": "0.10.2", "numpy": "2.4.6"}, "commit": "f7e95d8",
     }  # fmt: skip

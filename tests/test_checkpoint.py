@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -409,6 +410,7 @@ def refuse(*arguments: Any, **named: Any) -> Any:
 
 
 def orbax_refuses(*arguments: Any, **named: Any) -> Any:
+    logging.getLogger("absl").error("a traceback of many lines")
     raise ValueError("RESOURCE_EXHAUSTED: Error writing local file [os_error_code='28'] [tensorstore_spec='{}']")
 
 
@@ -423,7 +425,13 @@ def orbax_refuses(*arguments: Any, **named: Any) -> Any:
     ],
 )
 def test_a_refused_save_leaves_the_earlier_ones(
-    copy_of_two: Path, monkeypatch: pytest.MonkeyPatch, step: int, place: str, stand_in: Any, message: str
+    copy_of_two: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    step: int,
+    place: str,
+    stand_in: Any,
+    message: str,
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(place, stand_in)
@@ -433,6 +441,8 @@ def test_a_refused_save_leaves_the_earlier_ones(
     found, lines = restore(copy_of_two)
     assert found is not None
     assert (found.step, lines) == (2, [])
+    assert caplog.text == ""
+    assert not logging.getLogger("absl").disabled
 
 
 def test_an_interrupted_save_leaves_the_earlier_ones(copy_of_two: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,10 +87,15 @@ function legend(host, series) {
 // spec: {xlabel, ylabel, percent, x: […], mark, series: [{name, color, y: […]}]}
 function lineChart(host, spec) {
   legend(host, spec.series);
+  const ends = ({ y, sd }) => y.flatMap((value, i) => (isNumber(value) && isNumber(sd[i]) ? [value - sd[i], value + sd[i]] : [value]));
   const draw = () => {
-    const { svg, x, y, at, top, floor } = frame(host, spec, spec.x, spec.series.flatMap((s) => s.y));
+    const { svg, x, y, at, top, floor } = frame(host, spec, spec.x, spec.series.flatMap(ends));
     if (spec.mark !== null) make(svg, "line", { class: "mark", x1: x(spec.mark), x2: x(spec.mark), y1: top, y2: floor });
-    for (const { color, y: values } of spec.series) {
+    for (const { color, y: values, sd } of spec.series) {
+      const known = sd.map((_, i) => i).filter((i) => isNumber(values[i]) && isNumber(sd[i]));
+      const edge = (i, sign) => [x(spec.x[i]), y(values[i] + sign * sd[i])];
+      const band = [...known.map((i) => edge(i, 1)), ...known.reverse().map((i) => edge(i, -1))];
+      if (band.length) make(svg, "path", { d: PATH(band) + "Z", fill: color, "fill-opacity": 0.2 });
       let run = [];
       const runs = [run];
       values.forEach((value, i) => {
@@ -108,7 +113,7 @@ function lineChart(host, spec) {
       const near = spec.x.reduce((best, value, i) => (Math.abs(x(value) - mouse) < Math.abs(x(spec.x[best]) - mouse) ? i : best), 0);
       for (const name of ["x1", "x2"]) ruler.setAttribute(name, x(spec.x[near]));
       ruler.setAttribute("visibility", "visible");
-      const lines = spec.series.map((s) => `${s.name}: ${show(s.y[near], spec.percent)}`);
+      const lines = spec.series.map((s) => `${s.name}: ${show(s.y[near], spec.percent)}${isNumber(s.sd[near]) ? ` ± ${show(s.sd[near], spec.percent)}` : ""}`);
       const best = spec.x[near] === spec.mark ? " (best)" : "";
       point(event, [`${spec.xlabel} ${spec.x[near]}${best}`, ...lines].join("\n"));
     });
