@@ -294,8 +294,11 @@ def curves(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
 
 def mix(color: str, amount: np.ndarray) -> np.ndarray:
     """White at 0, `color` (#rrggbb) at 1; (…,) -> (…, 3) in 0 … 1."""
-    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return 1 + np.asarray(amount)[..., None] * (rgb - 1)
+    return 1 + np.asarray(amount)[..., None] * (_rgb(color) - 1)
+
+
+def _rgb(color: str) -> np.ndarray:
+    return np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
 
 
 def confusion_colors(matrix: np.ndarray) -> np.ndarray:
@@ -307,8 +310,14 @@ def confusion_colors(matrix: np.ndarray) -> np.ndarray:
 
 
 def ink_on(rgb: np.ndarray) -> str:
-    """Dark or white, whichever is legible on this colour."""
-    return INK if float(np.dot(rgb, (0.299, 0.587, 0.114))) > 0.56 else PAPER
+    """Dark or white, whichever contrasts more with this colour (WCAG 2.2, relative luminance)."""
+
+    def luminance(channels: np.ndarray) -> float:
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722))
+
+    here = luminance(np.asarray(rgb)) + 0.05
+    return INK if here / (luminance(_rgb(INK)) + 0.05) > 1.05 / here else PAPER
 
 
 def _class_axes(axes: "Axes", class_names: Sequence[str], offset: float = 0.0) -> None:

@@ -98,7 +98,7 @@ def test_a_bad_folder_is_one_line_before_training(tmp_path, says):
 
 def test_test_labels_are_only_looked_at_by_load_test(tmp_path):
     labels = TRAIN["t10k-labels"].copy()
-    labels[7] = 4  # the training set has classes 0 to 3
+    labels[[7, 20]] = 4, 9  # the training set has classes 0 to 3
     rewrite(tmp_path, t10k_labels=labels)
     dataset = data.load(str(tmp_path), "", "")
     with pytest.raises(UserError, match="t10k-labels-idx1-ubyte: label 4 of example 7; labels must be below 4"):
@@ -179,6 +179,13 @@ def test_what_a_download_left_is_checked(published, monkeypatch):
     monkeypatch.setattr(download, "fetch", lambda *job: (job[4] / "t10k-labels-idx1-ubyte.gz").write_bytes(b"login"))
     with pytest.raises(UserError, match="damaged, or another file"):
         data.load("mnist", str(published[1]), "digits")
+
+
+def test_a_label_without_a_class_is_an_error(published, monkeypatch):
+    row = data.PUBLISHED["mnist"]
+    monkeypatch.setitem(data.PUBLISHED, "mnist", row._replace(class_names=row.class_names[:9]))
+    with pytest.raises(UserError, match=r"train-labels-idx1-ubyte.gz: label 9 of example \d+; labels must be below 9"):
+        data.load("mnist", str(published[1]), "")
 
 
 def test_a_data_dir_that_is_a_file_is_an_error(tmp_path):

@@ -218,16 +218,17 @@ def test_a_name_that_takes_for_ever_to_look_up(tmp_path, monkeypatch):
 
 
 def test_a_slow_host_that_goes_on_sending_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_START_SECONDS", 2.0)
     monkeypatch.setattr(download, "_STALL_SECONDS", 1.0)
     script = """
 import sys, time
-for _ in range(10):
-    time.sleep(0.25)
+for _ in range(15):
+    time.sleep(0.2)
     open(sys.argv[1], "ab").write(b"more")
 """
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "file")]) as child:
         download._watch(child, tmp_path, 1000)
-    assert (child.returncode, (tmp_path / "file").read_bytes()) == (0, b"more" * 10)
+    assert (child.returncode, (tmp_path / "file").read_bytes()) == (0, b"more" * 15)
 
 
 def test_the_manager_checks_the_sums_and_the_archives_end_up_under_their_names(tmp_path, monkeypatch, behind):

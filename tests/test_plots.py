@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from PIL import Image
 
 from mlp_jax import insights, plots, sweep_plots
@@ -16,29 +17,32 @@ LONG = ["A rather long class name of 40 characters", "$x$", "", *"abcdefg"]
 
 @pytest.fixture
 def figure_of(monkeypatch):
-    """Calls a picture function and returns the figure it would save."""
+    """Calls a picture function and returns the figure it would save, with `drawn`: the texts that can be seen."""
 
     def call(function, *arguments, **options):
-        kept = []
+        kept, drawn = [], []
         for module in (plots, sweep_plots):
             monkeypatch.setattr(module, "save", lambda figure, path: kept.append(figure))
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
         bound = dict(zip([name for name in names if name != "path"], arguments, strict=False))
         function(path="unused", **bound, **options)
-        FigureCanvasAgg(kept[0]).draw()
-        return kept[0]
+        (figure,) = kept
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # settles the layout
+        draw = Text.draw
+
+        def note(text, renderer):
+            if text.get_visible() and text.get_text().strip():
+                drawn.append((text, text.get_window_extent(renderer)))
+            draw(text, renderer)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Text, "draw", note)
+            canvas.draw()
+        figure.drawn = drawn
+        return figure
 
     return call
-
-
-def texts(figure):
-    """Every visible text with its box in pixels."""
-    from matplotlib.text import Text
-
-    renderer = figure.canvas.get_renderer()
-    found = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
-    shown = [t for t in found if t.axes is None or t.axes.axison or t in t.axes.texts or t is t.axes._left_title]
-    return [(t, t.get_window_extent(renderer)) for t in shown]
 
 
 def wrong_ones(class_names=CLASSES):
@@ -94,18 +98,18 @@ def test_no_text_is_cut_off_and_no_tick_labels_overlap(name, figure_of):
     options = {"importance": IMPORTANCE} if function is sweep_plots.parallel_coordinates else {}
     figure = figure_of(function, *arguments, **options)
     width, height = figure.canvas.get_width_height()
-    for text, box in texts(figure):
+    boxes = {text: box for text, box in figure.drawn}
+    assert boxes
+    for text, box in boxes.items():
         assert box.x0 >= -1, text
         assert box.y0 >= -1, text
         assert box.x1 <= width + 1, text
         assert box.y1 <= height + 1, text
         assert text.get_fontsize() >= 7, text
-    renderer = figure.canvas.get_renderer()
     for axes in figure.axes:
         for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
-            level = [label for label in labels if label.get_text() and label.get_rotation() == 0 and axes.axison]
-            boxes = [label.get_window_extent(renderer) for label in level if label.get_visible()]
-            assert not any(a.overlaps(b) for a, b in pairwise(boxes)), [label.get_text() for label in level]
+            level = [label for label in labels if label in boxes and label.get_rotation() == 0]
+            assert not any(boxes[a].overlaps(boxes[b]) for a, b in pairwise(level)), level
 
 
 @pytest.mark.filterwarnings("error")
@@ -119,7 +123,7 @@ def test_a_picture_is_written_whole_and_leaves_nothing_else(tmp_path):
     with Image.open(files[1]) as image:
         pixels = np.asarray(image.convert("RGB"))
     assert min(pixels.shape[:2]) > 500
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    assert len(np.unique(pixels[::4, ::4].reshape(-1, 3), axis=0)) > 20
 
 
 def test_every_class_is_shown_by_its_first_image(figure_of):

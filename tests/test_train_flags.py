@@ -1,0 +1,116 @@
+"""The assignment's 18 flags: every one changes the config that is trained, in every spelling; mistakes are one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+from train import FLAGS, to_config
+
+VALUES = {
+    "wandb_project": "other",
+    "wandb_entity": "me",
+    "dataset": "mnist",
+    "num_epochs": 3,
+    "batch_size": 16,
+    "loss": "mean_squared_error",
+    "optimizer": "nag",
+    "learning_rate": 0.25,
+    "momentum": 0.5,
+    "beta": 0.25,
+    "beta1": 0.25,
+    "beta2": 0.5,
+    "eps": 0.125,
+    "weight_decay": 0.5,
+    "init": "random",
+    "num_layers": 2,
+    "hidden_size": 7,
+    "activation": "tanh",
+}
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag[0])
+@pytest.mark.parametrize("form", ["{short} {value}", "{long} {value}", "{long}={value}", "-{name} {value}"])
+def test_every_flag_changes_the_config(flag, form):
+    short, long, field, _, _ = flag
+    text = form.format(short=short, long=long, name=long[2:], value=VALUES[field])
+    config, plain = to_config(text.split()), to_config([])
+    assert config != plain
+    changed = {name for name in config if config[name] != plain[name]}
+    names = {"num_layers": "hidden_sizes", "hidden_size": "hidden_sizes"}
+    assert changed - {"tracker"} == {names.get(field, field)}
+    if field not in names and field not in ("loss", "optimizer"):
+        assert config[field] == VALUES[field]
+
+
+def test_the_assignment_has_18_flags():
+    assert len(FLAGS) == 18
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ("-w_i Xavier", "init", "xavier"),
+        ("-w_i xavier", "init", "xavier"),
+        ("-a ReLU", "activation", "relu"),
+        ("-a RELU", "activation", "relu"),
+        ("-o nag", "optimizer", "nesterov"),
+        ("-o nesterov", "optimizer", "nesterov"),
+        ("-o NADAM", "optimizer", "nadam"),
+        ("-l mse", "loss", "mse"),
+        ("-l mean_squared_error", "loss", "mse"),
+        ("-wd 0.5", "weight_decay", 0.5),
+        ("-lr 1e-2", "learning_rate", 0.01),
+        ("-sz 64", "hidden_sizes", (64, 64, 64)),
+        ("-nhl 2 -sz 64", "hidden_sizes", (64, 64)),
+        ("-sz 64 32", "hidden_sizes", (64, 32)),
+        ("-nhl 2 -sz 64,32", "hidden_sizes", (64, 32)),
+        ("-nhl 0", "hidden_sizes", ()),
+        ("-wp p", "tracker", "wandb"),
+        ("-we e", "tracker", "wandb"),
+        ("", "tracker", "none"),
+    ],
+)
+def test_the_spellings_people_use(given, field, value):
+    assert to_config(given.split())[field] == value
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("-o adamw", "-o 'adamw' nadam"),
+        ("-a relue", "-a did you mean relu"),
+        ("-b many", "-b many whole number"),
+        ("-e 0", "-e 0 whole number from 1"),
+        ("-lr -1", "-lr above 0"),
+        ("-d fashoin_mnist --epochs", "--epochs expected one argument"),
+        ("-m 1.5", "-m 1.5"),
+        ("-nhl three", "-nhl 'three'"),
+        ("-nhl -1", "-nhl"),
+        ("-sz 0", "-sz '0'"),
+        ("-sz 64 32 -nhl 3", "-sz 2 widths -nhl 3"),
+        ("--learnig_rate 1", "--learnig_rate"),
+        ("stray", "stray"),
+        ("-beta1 1", "-beta1"),
+        ("-w_i orthogonal", "-w_i 'orthogonal' xavier"),
+        ("-l hinge", "-l 'hinge'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_flag(given, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train.main(given.split()) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith("train.py: ") and error.count("\n") == 1
+    for word in words.split(" "):
+        assert word in error, error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_shows_defaults_and_choices():
+    script = Path(train.__file__)
+    done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)
+    for short, long, _, default, _ in FLAGS:
+        assert short in done.stdout and long in done.stdout and str(default) in done.stdout
+    assert "sgd, momentum, nag, rmsprop, adam, nadam" in " ".join(done.stdout.split())
