@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax import config as configs
 from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of
+from mlp_jax.tracking import redact
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "default.py"
 MODES = ("train", "evaluate", "predict", "best", "report", "gradcheck")
@@ -244,10 +245,10 @@ def exit_status(program: str, action: Callable[[], int]) -> int:
         if "RESOURCE_EXHAUSTED" in str(error):
             message, status = f"out of memory: {error}", 2
         else:
-            sys.stderr.write(configs.without_passwords(traceback.format_exc()))
+            sys.stderr.write(redact(traceback.format_exc()))
             status = 1
     if message:
-        print(f"{program}: {configs.without_passwords(' '.join(message.splitlines()))}", file=sys.stderr)
+        print(f"{program}: {redact(' '.join(message.splitlines()))}", file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:  # else the interpreter fails once more when it flushes at its end

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from configs import default
 from mlp_jax.errors import UserError, not_one_of
+from mlp_jax.tracking import redact
 
 FILE = "config.json"
 _LARGEST_FILE = 1 << 20  # bytes; a config.json has about 2000
@@ -319,23 +320,12 @@ def validate(config: ConfigDict) -> None:
         raise UserError("a config has sweep or experiments, not both")
 
 
-def without_passwords(text: str) -> str:
-    """The text with the password taken out of every URL in it, be it before the host or a parameter."""
-    text = re.sub(r"([a-zA-Z][\w+.-]*://[^\s:/@]*):\S*@", r"\1@", text)
-    return re.sub(r"([?&])\w*(?:password|passwd|pwd)=[^&\s'\"]*&?", r"\1", text)
+without_passwords = redact  # under this name the database module asks for it
 
 
 def to_json(config: ConfigDict) -> str:
     """The text of config.json: every field, floats exact, no passwords."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: clean(element) for name, element in value.items()}
-        if isinstance(value, tuple):
-            return [clean(element) for element in value]
-        return without_passwords(value) if isinstance(value, str) else value
-
-    return json.dumps(clean(config.to_dict()), indent=2, allow_nan=False) + "\n"
+    return json.dumps(redact(config.to_dict()), indent=2, allow_nan=False) + "\n"
 
 
 def from_json(path: str | Path) -> ConfigDict:

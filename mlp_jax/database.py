@@ -74,7 +74,7 @@ def _prepare_file(path: Path, shown: str) -> None:
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # damage may be such that SQLite cannot even tell it in UTF-8
         raise UserError(f"storage: {shown}: {first_line(error)}") from None
     if found != "ok":
         raise UserError(f"storage: {shown} is damaged: {found}; remove it to start over, or restore a copy")
@@ -119,8 +119,8 @@ def _open(where: "URL", shown: str, name: str, goal: str) -> tuple["Engine", int
                 cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
                 raise UserError(f"storage: {shown}: {without_passwords(first_line(cause))}") from None
             time.sleep(pause * (0.5 + random.random()))
-        except RuntimeError as error:  # tables of another version of Optuna
-            raise UserError(f"storage: {shown}: {first_line(error)}") from None
+        except (RuntimeError, ValueError, LookupError, AssertionError) as error:  # another Optuna's tables, or damage
+            raise UserError(f"storage: {shown} cannot be read: {first_line(error)}") from None
     raise AssertionError("the last pause is None")
 
 

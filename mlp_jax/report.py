@@ -412,7 +412,7 @@ def _confusion_section(found: Json, seeds: bool) -> list[Html]:
     return [
         tag("h2", "Confusion matrix", id="confusion"),
         tag("p", f"{of_first}{right:,} of {total:,} images of the {found['split']} set are right{share}. Blue cells "
-            "are right, orange ones wrong; point at a cell for its sentence, click it for its most confident mistakes."),
+            "are right, orange ones wrong; point at a cell for its sentence, click it for its surest mistakes."),
         tag("div", tag("button", shares, type="button", class_="button", id="shares", aria_pressed="false"),
             class_="tools"),
         tag("div", tag("table", head, tag("tbody", *lines), class_="confusion"), class_="scroll"),

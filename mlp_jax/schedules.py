@@ -24,9 +24,10 @@ def _cosine(step: Array, numbers: ScheduleNumbers) -> Array:
 
 # step (from 0, counted from the end of the warm-up) -> factor.
 # step: r^⌊s/S⌋; exponential: r^(s/S); cosine: f + (1 − f)·(1 + cos(πs/T))/2 (Loshchilov & Hutter 2017, one cycle).
+# `//` is exact, where a compiler may turn floor(s / S) into ⌊s·(1/S)⌋, which is one too few at some multiples of S.
 SCHEDULES: dict[str, Callable[[Array, ScheduleNumbers], Array]] = {
     "constant": lambda step, numbers: jnp.ones_like(step),
-    "step": lambda step, numbers: numbers.decay_rate ** jnp.floor(step / numbers.decay_steps),
+    "step": lambda step, numbers: numbers.decay_rate ** (step // numbers.decay_steps),
     "exponential": lambda step, numbers: numbers.decay_rate ** (step / numbers.decay_steps),
     "cosine": _cosine,
 }

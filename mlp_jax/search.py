@@ -11,6 +11,7 @@ proposals follow from the seed and from the trials told before it, and trials th
 
 import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,6 +67,7 @@ class Study:
         self._left_over: list[Row] | None = None  # None: not looked up yet
         self._earlier: tuple[int, list[dict[int, float]]] = (-1, [])  # a batch, and what trials before it came to
         self._exhausted = False
+        self._looked = -math.inf  # when dead workers were last looked for
 
     def ask(self, count: int) -> list[Trial]:
         """Up to `count` trials that are this worker's to train; none where there are none at present.
@@ -78,10 +80,9 @@ class Study:
         if self._left_over is None:
             self._left_over = self.storage.left_over()
         rows, self._left_over = self._left_over[:count], self._left_over[count:]
-        if not rows and self.storage.worker:
-            rows = self.storage.take_over(count, MISSED_BEATS * self.heartbeat_seconds)
-        if not rows:
-            rows = self._new(count)
+        if not rows and time.monotonic() - self._looked > self.heartbeat_seconds:
+            rows = self._inherit(count)
+        rows = rows or self._new(count) or self._inherit(count)
         if self.storage.held:
             self.storage.beat(self.heartbeat_seconds)
         return [Trial(row.number, self._name(row), row.params, self.space.overrides(row.params), row) for row in rows]
@@ -146,7 +147,13 @@ class Study:
         line = {"number": row.number, "name": self._name(row), "parameters": row.params, "metric": metric}
         return line | {"status": row.status} | row.attributes.get("result", {})
 
+    def _inherit(self, count: int) -> list[Row]:
+        self._looked = time.monotonic()
+        return self.storage.take_over(count, MISSED_BEATS * self.heartbeat_seconds) if self.storage.worker else []
+
     def _new(self, count: int) -> list[Row]:
+        if self._exhausted:
+            return []
         propose = self._next if self._sequence else self._drafts(count)
         rows = [] if self._target_reached() else self.storage.claim(count, propose, self.space.trial_name)
         self._exhausted = not rows

@@ -95,7 +95,10 @@ class Storage:
             connection.execute(insert(table), rows)
             return list(attributes["workers"]).index(self.worker)
 
-        return self.write(work)
+        try:
+            return self.write(work)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise self.damaged(first_line(error)) from None
 
     def claim(
         self,
@@ -151,13 +154,17 @@ class Storage:
         """Makes this worker's up to `count` running trials of workers that have been silent for so long."""
         from sqlalchemy import bindparam, text
 
-        def work(connection: "Connection") -> list[int]:
-            stale = (
-                "SELECT trials.trial_id FROM trials JOIN trial_heartbeats USING (trial_id) WHERE study_id = :study "
-                f"AND state = 'RUNNING' AND heartbeat < {AGO[self.engine.name]} ORDER BY trials.trial_id"
-            )
+        stale = (
+            "SELECT trials.trial_id FROM trials JOIN trial_heartbeats USING (trial_id) WHERE study_id = :study "
+            f"AND state = 'RUNNING' AND heartbeat < {AGO[self.engine.name]} ORDER BY trials.trial_id"
+        )
+
+        def look(connection: "Connection") -> list[int]:
             found = connection.execute(text(stale), {"study": self.study_id, "seconds": silent_seconds}).scalars()
-            ids = [trial_id for trial_id in found if trial_id not in self.held][:count]
+            return [trial_id for trial_id in found if trial_id not in self.held][:count]
+
+        def work(connection: "Connection") -> list[int]:
+            ids = look(connection)
             these: BindParameter[Any] = bindparam("ids", ids, expanding=True)
             for change in (
                 "UPDATE trial_user_attributes SET value_json = :me WHERE key = 'worker' AND trial_id IN :ids",
@@ -167,7 +174,8 @@ class Storage:
                 connection.execute(text(change).bindparams(these), values)
             return ids
 
-        ids = self.write(work)
+        # A look takes no lock; what it finds another worker may have taken by the time that this one has the lock.
+        ids = self.write(work) if self.read(look) else []
         return self._hold(self._read(self.tables["trials"].c.trial_id.in_(ids))) if ids else []
 
     def left_over(self) -> list[Row]:

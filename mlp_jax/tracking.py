@@ -133,7 +133,6 @@ def _start(wandb: Any, config: dict[str, Any], workdir: Path, run_name: str, gro
 
     def init(mode: str) -> Any:
         settings = wandb.Settings(
-            silent=True,
             console="off",
             reinit="create_new",  # several trials of a sweep are under way at once
             # The command line and the remote's address may hold passwords.

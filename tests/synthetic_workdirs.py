@@ -68,10 +68,17 @@ def run_workdir(folder: Path, class_names: list[str] = CLASSES, **changes: Any) 
     summary = {
         "dataset": config["dataset"],
         "best_epoch": best["epoch"],
-        "val/accuracy": best["val/accuracy"], "test/loss": 0.341, 
-        "test/accuracy": 0.8823, "seconds": 6.2, "compile_seconds": 1.1, "device": "cpu", "device_count": 1, "threads": 2,
-        "versions": {"python": "3.11.2", "jax": "0.10.2", "numpy": "2.4.6"}, "commit": "f7e95d8",
-    }  # fmt: skip
+        "val/accuracy": best["val/accuracy"],
+        "test/loss": 0.341,
+        "test/accuracy": 0.8823,
+        "seconds": 6.2,
+        "compile_seconds": 1.1,
+        "device": "cpu",
+        "device_count": 1,
+        "threads": 2,
+        "versions": {"python": "3.11.2", "jax": "0.10.2", "numpy": "2.4.6"},
+        "commit": "f7e95d8",
+    }
     (folder / "config.json").write_text(json.dumps(config))
     write_lines(folder / "metrics.jsonl", rows)
     (folder / "summary.json").write_text(json.dumps(summary))

@@ -12,9 +12,16 @@ from tests.synthetic_workdirs import CLASSES, DEFAULTS, IMPORTANCE, run_workdir,
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--window-size=1200,1000",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,1000",
+)
 
 # Counts the strokes of the last painting, each of which begins by setting the canvas' width.
 COUNT_STROKES = """
@@ -50,6 +57,10 @@ class Page:
     def __init__(self, driver, path):
         self.driver = driver
         driver.get(path.as_uri())
+        deadline = time.monotonic() + 60
+        while not driver.execute_script("return document.querySelector('svg') !== null"):
+            assert time.monotonic() < deadline, "nothing was drawn"
+            time.sleep(0.05)
 
     def find(self, selector):
         return self.driver.find_element("css selector", selector)
@@ -213,7 +224,6 @@ def test_pointing_at_a_run_names_it(sweep):
         const scale = box.width / svg.viewBox.baseVal.width;
         return [box.left + a * scale, box.top + b * scale];"""
     )
-    sweep.mouse().w3c_actions.pointer_action.move_to_location(round(x), round(y))
     mouse = sweep.mouse()
     mouse.w3c_actions.pointer_action.move_to_location(round(x), round(y))
     mouse.perform()
@@ -288,9 +298,6 @@ def test_nothing_sticks_out_of_the_window(driver, sweep_path, tmp_path, width):
     try:
         for path in (sweep_path, report.write_run_report(run_workdir(tmp_path / "run"), DEFAULTS)):
             Page(driver, path)
-            deadline = time.monotonic() + 20
-            while driver.execute_script("return !document.querySelector('svg')") and time.monotonic() < deadline:
-                time.sleep(0.05)
             assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     finally:
         driver.set_window_size(1200, 1000)

@@ -49,7 +49,7 @@ class Host:
                 if not (block := connection.recv(4096)):
                     return
                 request += block
-            path = request.split()[1].decode().rsplit("/", 1)[-1]
+            path = request.split()[1].decode().rsplit("/", 1)[-1].split("?")[0]
             if self.answer(connection, path, next(self.counter)) != "stay":
                 connection.close()
         except OSError:  # the other side has gone
@@ -217,18 +217,43 @@ def test_a_name_that_takes_for_ever_to_look_up(tmp_path, monkeypatch):
     fails(tmp_path, "0.0 of 0.8 MB arrived, then nothing more")
 
 
-def test_a_slow_host_that_goes_on_sending_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_START_SECONDS", 2.0)
-    monkeypatch.setattr(download, "_STALL_SECONDS", 1.0)
-    script = """
-import sys, time
-for _ in range(15):
-    time.sleep(0.2)
-    open(sys.argv[1], "ab").write(b"more")
-"""
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "file")]) as child:
-        download._watch(child, tmp_path, 1000)
-    assert (child.returncode, (tmp_path / "file").read_bytes()) == (0, b"more" * 15)
+class Child:
+    """A child on a clock of its own: ends after `seconds`, and writes 100 bytes at each of the seconds `arrivals`."""
+
+    def __init__(self, folder, monkeypatch, seconds, arrivals):
+        self.file, self.seconds, self.arrivals, self.now = folder / "file", seconds, arrivals, 0.0
+        monkeypatch.setattr(download, "monotonic", lambda: self.now)
+
+    def poll(self):
+        return 0 if self.now >= self.seconds else None
+
+    def wait(self, timeout):
+        before, self.now = self.now, self.now + timeout
+        with open(self.file, "ab") as file:
+            file.write(bytes(100 * sum(before < arrival <= self.now for arrival in self.arrivals)))
+        if self.poll() is None:
+            raise subprocess.TimeoutExpired("child", timeout)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "arrivals", "given_up"),
+    [
+        (50, range(3, 50, 4), None),  # slow, but it goes on
+        (60, [], 8),
+        (60, [7], 12),
+        (60, [1, 4, 8, 9], 14),
+        (7, [], None),
+    ],
+)
+def test_a_slow_host_is_waited_for_and_a_silent_one_is_not(tmp_path, monkeypatch, seconds, arrivals, given_up):
+    child = Child(tmp_path, monkeypatch, seconds, arrivals)
+    if given_up is None:
+        download._watch(child, tmp_path, 10**6)
+        assert child.now == pytest.approx(seconds, abs=0.2)
+    else:
+        with pytest.raises(download.Unreachable, match="MB arrived, then nothing more"):
+            download._watch(child, tmp_path, 10**6)
+        assert child.now == pytest.approx(given_up, abs=0.3)
 
 
 def test_the_manager_checks_the_sums_and_the_archives_end_up_under_their_names(tmp_path, monkeypatch, behind):
@@ -246,6 +271,9 @@ def test_the_manager_checks_the_sums_and_the_archives_end_up_under_their_names(t
     download.work(job | {"folder": str(tmp_path / "good")})
     assert {file: (tmp_path / "good" / file).read_bytes() for file in FILES} == archives
 
+    with pytest.raises(ValueError, match="Missing checksums"):
+        download.work(job | {"folder": str(tmp_path / "good"), "urls": {"other.gz": URL + FILES[0] + "?other"}})
+
     archives[FILES[0]] = gzip.compress(b"something else")
     (tmp_path / "bad").mkdir()
     with pytest.raises(download.Unreachable, match="a checksum is wrong"):
@@ -259,7 +287,9 @@ def test_files_are_moved_at_the_end_and_nothing_else_is_left(tmp_path, monkeypat
     assert len(capsys.readouterr().err.splitlines()) == 1  # no progress bar where nobody looks
 
 
-def test_a_terminal_sees_the_progress(tmp_path, monkeypatch, capsys):
+def test_only_a_terminal_sees_the_progress(monkeypatch, capsys):
+    download._show(1_500_000, 30_000_000)
+    assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     download._show(1_500_000, 30_000_000)
     assert "1.5 of 30.0 MB" in capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_no_text_is_cut_off_and_no_tick_labels_overlap(name, figure_of):
     options = {"importance": IMPORTANCE} if function is sweep_plots.parallel_coordinates else {}
     figure = figure_of(function, *arguments, **options)
     width, height = figure.canvas.get_width_height()
-    boxes = {text: box for text, box in figure.drawn}
+    boxes = dict(figure.drawn)
     assert boxes
     for text, box in boxes.items():
         assert box.x0 >= -1, text

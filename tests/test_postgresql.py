@@ -1,4 +1,4 @@
-"""Workers on one PostgreSQL: none lost, none twice, the dead replaced. Needs the server's programs (apt: postgresql)."""
+"""Workers on one PostgreSQL: none lost, none twice, the dead replaced. Needs the server (Debian's postgresql)."""
 
 import itertools
 import json
@@ -78,10 +78,11 @@ WORKER = """
 import json, sys, time
 from pathlib import Path
 from tests.test_search import Outcome, open_study, outcome, space
-path, url, method, name, cap, batch, pause = sys.argv[1:]
+path, url, method, name, cap, batch, pause, heartbeat = sys.argv[1:]
+parameters = json.loads((Path(path).parent / "space.json").read_text())
+search = space(method, name=name, run_cap=int(cap), parameters=parameters)
 begun = time.time()
-study = open_study(space(method, name=name, run_cap=int(cap), parameters=json.load(open(Path(path).parent / "space.json"))),
-                   Path(path), url, heartbeat_seconds=0.5)
+study = open_study(search, Path(path), url, heartbeat_seconds=float(heartbeat))
 opened, done, clock = time.time(), [], {"ask": 0.0, "tell": 0.0}
 print("open", flush=True)
 while not study.finished():
@@ -105,10 +106,12 @@ WIDE = {
 }
 
 
-def start(path: Path, url: str, method: str, name: str, cap: int, batch: int, pause: float) -> subprocess.Popen:
+def start(
+    path: Path, url: str, method: str, name: str, cap: int, batch: int, pause: float, heartbeat: float
+) -> subprocess.Popen:
     path.parent.mkdir(exist_ok=True)
     (path.parent / "space.json").write_text(json.dumps(WIDE))
-    arguments = [str(path), url, method, name, str(cap), str(batch), str(pause)]
+    arguments = [str(path), url, method, name, str(cap), str(batch), str(pause), str(heartbeat)]
     return subprocess.Popen(
         [sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -141,9 +144,9 @@ def test_of_four_workers_two_are_killed_and_nothing_is_lost_or_done_twice(
     method: str, server: str, tmp_path: Path
 ) -> None:
     cap = 60
-    workers = [start(tmp_path / "w" / str(i), server, method, f"four {method}", cap, 3, 0.3) for i in range(4)]
+    workers = [start(tmp_path / "w" / str(i), server, method, f"four {method}", cap, 3, 0.3, 0.5) for i in range(4)]
     for worker in workers:
-        assert worker.stdout.readline() == "open\n"
+        assert worker.stdout.readline() == "open\n", worker.stderr.read()
     time.sleep(0.8)
     for worker in workers[:2]:
         worker.kill()
@@ -162,8 +165,8 @@ def test_of_four_workers_two_are_killed_and_nothing_is_lost_or_done_twice(
 
 def test_sixty_four_workers_share_a_study(server: str, tmp_path: Path) -> None:
     cap = int(os.environ.get("MLP_JAX_TRIALS", "1280"))
-    count = 64
-    workers = [start(tmp_path / "w" / str(i), server, "random", "sixty-four", cap, 2, 1.0) for i in range(count)]
+    count = int(os.environ.get("MLP_JAX_WORKERS", "64"))
+    workers = [start(tmp_path / "w" / str(i), server, "random", "sixty-four", cap, 2, 1.0, 15) for i in range(count)]
     reports = []
     for worker in workers:
         out, err = worker.communicate(timeout=500)
@@ -175,9 +178,7 @@ def test_sixty_four_workers_share_a_study(server: str, tmp_path: Path) -> None:
     calls = sum(len(report["done"]) for report in reports) / 2
     ask, tell = (sum(report[key] for report in reports) / calls for key in ("ask", "tell"))
     longest = max(report["seconds"] for report in reports)
-    print(
-        f"\n{count} workers, {cap} trials in {longest:.1f} s; an ask took {1e3 * ask:.0f} ms, a tell {1e3 * tell:.0f} ms"
-    )
+    print(f"\n{count} workers, {cap} trials: {longest:.1f} s; ask {1e3 * ask:.0f} ms, tell {1e3 * tell:.0f} ms")
 
 
 def test_a_server_that_goes_away_is_said_in_a_line(

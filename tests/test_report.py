@@ -1,4 +1,4 @@
-"""The pages, read back with Python's HTML parser: what they say, that nothing in them can run, and nothing is fetched."""
+"""The pages, read back with Python's HTML parser: what they say, that nothing foreign runs, that nothing is fetched."""
 
 import base64
 import hashlib

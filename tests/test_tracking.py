@@ -82,7 +82,7 @@ class WandbHandler(http.server.BaseHTTPRequestHandler):
     server: WandbServer
 
     def do_HEAD(self) -> None:
-        self.answer(404, {})
+        self.answer(404 if self.server.status == 200 else self.server.status, {})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode("latin-1")
@@ -116,7 +116,7 @@ def wandb_server() -> Iterator[Callable[[int], WandbServer]]:
 
     def start(status: int) -> WandbServer:
         servers.append(WandbServer(status))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
         return servers[-1]
 
     yield start
@@ -217,9 +217,25 @@ def test_a_silent_host_is_offline(silent_host: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_name_that_is_looked_up_for_ever_is_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, given_up = [], threading.Event()
+
+    def look_up(*arguments: object, **named: object) -> list[object]:
+        given_up.wait(10)
+        done.append(True)
+        return []
+
     monkeypatch.setattr(tracking, "HOST_SECONDS", 0.2)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **named: threading.Event().wait(2) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     assert not tracking._answers("http://somewhere.invalid")
+    assert not done
+    given_up.set()
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, True), (401, True), (403, True), (500, False), (503, False)])
+def test_only_a_server_in_order_has_answered(
+    wandb_server: Callable[[int], WandbServer], status: int, expected: bool
+) -> None:
+    assert tracking._answers(wandb_server(status).url) == expected
 
 
 @pytest.mark.parametrize(
@@ -373,7 +389,9 @@ def test_trials_of_one_sweep_say_it_once(
 PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
+from mlp_jax import tracking
 from mlp_jax.tracking import open_tracker
+tracking.FINISH_SECONDS = 4
 config, records, summary, workdir = json.loads(sys.stdin.readline())
 tracker = open_tracker("wandb", config, Path(workdir), "run", "sweep")
 other = open_tracker("wandb", config, Path(workdir), "other", "sweep")
@@ -465,6 +483,7 @@ def test_offline_the_metrics_are_in_the_workdir(tmp_path: Path, closed_host: str
     assert logged[1]["val/accuracy"] == 0.75
     run = next(record.run for record in read_wandb(files[1]) if record.WhichOneof("record_type") == "run")
     assert (run.display_name, run.run_group, run.project) == ("run", "sweep", "laboratory")
+    assert not {"output", "output_raw"} & {record.WhichOneof("record_type") for record in read_wandb(files[1])}
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert config["learning_rate"] == 0.001
     assert config["storage"] == "postgresql://me@db/study"
@@ -512,6 +531,17 @@ def test_a_service_that_dies_does_not_end_the_run(tmp_path: Path, wandb_server: 
     out, err = process.communicate("\n", timeout=60)
     assert (out, process.returncode) == ("finished\n", 0)
     assert len([line for line in err.splitlines() if line.startswith("W&B: not logged any further")]) == 1
+
+
+@pytest.mark.slow
+def test_an_upload_that_does_not_end_is_given_up(tmp_path: Path, wandb_server: Callable[[int], WandbServer]) -> None:
+    server = wandb_server(200)
+    process = start(tmp_path, WANDB_BASE_URL=server.url)
+    server.status = 503
+    out, err = process.communicate("\n", timeout=60)
+    assert (out, process.returncode) == ("finished\n", 0)
+    assert "W&B: not logged any further: TimeoutError" in err
+    assert_no_secret(tmp_path, out, err)
 
 
 # TensorBoard
@@ -563,8 +593,9 @@ def test_tensorboard_events(
     assert (capfd.readouterr(), caplog.text) == (("", ""), "")
 
 
-def test_tensorboard_stays_in_the_workdir(tmp_path: Path) -> None:
-    open_tracker("tensorboard", CONFIG, tmp_path / "run", "../../../x", "/../y").finish(SUMMARY)
+@pytest.mark.parametrize(("run_name", "group"), [("../../../x", "/../y"), ("..", ".."), ("/", "")])
+def test_tensorboard_stays_in_the_workdir(tmp_path: Path, run_name: str, group: str) -> None:
+    open_tracker("tensorboard", CONFIG, tmp_path / "run", run_name, group).finish(SUMMARY)
     assert os.listdir(tmp_path) == ["run"]
     assert os.listdir(tmp_path / "run") == ["tensorboard"]
 
