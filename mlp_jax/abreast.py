@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.boundary import Static, steps_per_epoch
-from mlp_jax.fit import Event, Record, Task, order_of, stops_early, steps_per_call, to_record
+from mlp_jax.fit import Record, Task, order_of, steps_per_call, stops_early, to_record
 from mlp_jax.train import Lane, Program, Rows, end_epoch, init_lane, train_steps
 
 MOST_LANES = 256
@@ -65,13 +65,13 @@ def _orders(tasks: Sequence[Task], epoch: int) -> Rows:
 
 def fit_abreast(
     tasks: Sequence[Task], count: int, program: Program, shared: bool, lanes: Sequence[Lane], until: int | None
-) -> Iterator[tuple[int, Event, bool]]:
-    """Trains `tasks` together to their ends, or to epoch `until`; yields (index, event, diverged) for every epoch.
+) -> Iterator[tuple[int, Record, Lane | None, bool]]:
+    """Trains `tasks` together to their ends, or to epoch `until`; yields (index, record, lane, diverged) every epoch.
 
     Of the tasks the first `count` are wanted, the others fill up the chunk.
     The seconds of a record are the lane's share of the epoch's. `lanes` are the states to go on from, all at the end
-    of the same epoch; none for the start. The lane of an event is on the host and is
-    there only where the task has come to its end.
+    of the same epoch; none for the start. The lane that is yielded is on
+    the host, and None before the task has come to its end.
     """
     first = tasks[0]
     hparams, keys, _, validation = _arguments(tasks, shared, 1)
@@ -100,5 +100,8 @@ def fit_abreast(
             over = epoch >= last or diverged or stops_early(task.config, epoch, int(best_epochs[index]))
             if over:
                 active.remove(index)
-            state = jax.device_get(jax.tree.map(lambda leaf, index=index: leaf[index], lane)) if over else None
-            yield index, Event(state, record), diverged
+            yield index, record, _lane_of(lane, index) if over else None, diverged
+
+
+def _lane_of(lanes: Lane, index: int) -> Lane:
+    return jax.device_get(jax.tree.map(lambda leaf: leaf[index], lanes))

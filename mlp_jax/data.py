@@ -238,7 +238,7 @@ def _check_labels(path: Path, labels: np.ndarray, classes: int) -> None:
 
 
 def _digits() -> Dataset:
-    """scikit-learn's digits: 8×8 pixels of 0 to 16; they have no test set, so the last 20 % of each class are it."""
+    """scikit-learn's digits: 8×8 pixels of 0 to 16; they have no test set, so every fifth of each class is it."""
     images, labels = _digits_part(test=False)
     files = idx.encode(images.reshape(-1, 8, 8)), idx.encode(labels)
     sums = "".join(hashlib.sha256(file).hexdigest() for file in files)
@@ -260,8 +260,9 @@ def _digits_part(test: bool) -> tuple[np.ndarray, np.ndarray]:
     images, labels = load_digits(return_X_y=True)
     is_test = np.zeros(len(labels), bool)
     for label in range(10):
-        examples = np.flatnonzero(labels == label)
-        is_test[examples[len(examples) - round(0.2 * len(examples)) :]] = True
+        # The file is ordered by writer. Its end would be a test on writers that validation never meets: a kernel SVM
+        # reaches 94 % there, and the epoch that validation chooses is the wrong one.
+        is_test[np.flatnonzero(labels == label)[4::5]] = True
     chosen = is_test == test
     return images[chosen].astype(np.uint8), labels[chosen].astype(np.uint8)
 

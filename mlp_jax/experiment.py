@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -98,7 +97,7 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         workdir.write_jsonl(folder / "metrics.jsonl", records)
         for record in records:
             tracker.log(record, record["epoch"])
-        lanes = [member.lane for member in members if not member.diverged]
+        lanes = [member.lane for member in members if member.lane is not None]
         task = make_task(members[0].config, dataset, *population.first_place)
     else:
         members = []

@@ -64,9 +64,7 @@ def place_data(images: np.ndarray, labels: np.ndarray, scale: float, placement: 
 def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Placement) -> Task:
     """What `config` means on `dataset`; `config.seed` decides the split."""
     keys = make_keys(config.seed)
-    train, validation = split(
-        dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split)
-    )
+    train, validation = split(dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split))
     static, hparams = split_config(config, dataset.train_images.shape[1], len(dataset.class_names), len(train))
     hparams, keys = jax.device_put((hparams, keys), placement.whole)
     rows = place_rows(validation, min(EVALUATION_BATCH, max(len(validation), 1)), placement)
@@ -75,8 +73,8 @@ def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Place
 
 def place_rows(indices: np.ndarray, size: int, placement: Placement) -> Rows:
     """`indices` in batches of `size`, on the device; a mesh gets batches that divide over it."""
-    matrix, count = in_batches(indices, size, -(-size // placement.shards) * placement.shards)
-    return Rows(jax.device_put(matrix, placement.rows), jax.device_put(count, placement.whole))
+    matrix, total = in_batches(indices, size, -(-size // placement.shards) * placement.shards)
+    return Rows(jax.device_put(matrix, placement.rows), jax.device_put(total, placement.whole))
 
 
 def steps_per_call(config: ConfigDict, static: Static, steps: int) -> int:
@@ -121,8 +119,8 @@ def order_of(task: Task, epoch: int) -> Rows:
 
 def to_record(task: Task, epoch: int, step: int, stats: EpochStats, seconds: float) -> Record:
     """The line of metrics.jsonl of an epoch; accuracies are exact ratios of counts."""
-    validated = int(task.validation.count)
-    record = {
+    validated = int(task.validation.total)
+    record: Record = {
         "epoch": epoch,
         "step": step,
         "train/loss": float(stats.train_loss),
@@ -162,9 +160,7 @@ def fit(task: Task, program: Program, lane: Lane | None = None, seconds: float =
         start = time.perf_counter()
         while batch < steps:
             stop = min(batch + per_call, steps)
-            lane = program.train_steps(
-                task.hparams, task.keys, task.data, order, lane, np.int32(batch), np.int32(stop)
-            )
+            lane = program.train_steps(task.hparams, task.keys, task.data, order, lane, np.int32(batch), np.int32(stop))
             batch = stop
             if batch < steps:
                 jax.block_until_ready(lane.state.step)

@@ -1,6 +1,7 @@
 """Image files and arrays as rows of pixels, the way a dataset of a given shape has them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,16 +49,15 @@ def _picture(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
         square = np.zeros((side, side), np.uint8)
         top, left = (side - grey.shape[0]) // 2, (side - grey.shape[1]) // 2
         square[top : top + grey.shape[0], left : left + grey.shape[1]] = grey
-        resized = Image.fromarray(square).resize((shape[1], shape[0]), Image.Resampling.BOX if side > shape[0] else Image.Resampling.BICUBIC)
-        grey = np.asarray(resized)
+        method = Image.Resampling.BOX if side > shape[0] else Image.Resampling.BICUBIC
+        grey = np.asarray(Image.fromarray(square).resize((shape[1], shape[0]), method))
     return np.rint(grey * (scale / 255)).astype(np.uint8).reshape(-1)
 
 
-def _on_background(image: "object") -> "object":
+def _on_background(image: Any) -> Any:
     """The picture without transparency: what is transparent shows white, as on a page."""
     from PIL import Image
 
-    assert isinstance(image, Image.Image)
     if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
         return image
     image = image.convert("RGBA")
@@ -71,12 +71,16 @@ def _array(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"--inputs: {path!r} is not there") from None
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"--inputs: {path!r} is no .npy array that can be read: {' '.join(str(error).split())}") from error
-    given = array.shape if isinstance(array, np.ndarray) else ()
+        raise UserError(
+            f"--inputs: {path!r} is no .npy array that can be read: {' '.join(str(error).split())}"
+        ) from error
+    given: tuple[int, ...] = array.shape if isinstance(array, np.ndarray) else ()
     if given in (shape, (pixels,)):
         array = array[None]
-    elif given[1:] not in (shape, (pixels,)) or not given[0]:
-        raise UserError(f"--inputs: {path!r} is of shape {given}; allowed: (n, {shape[0]}, {shape[1]}) or (n, {pixels})")
+    elif given[1:] not in (shape, (pixels,)) or not len(array):
+        raise UserError(
+            f"--inputs: {path!r} is of shape {given}; allowed: (n, {shape[0]}, {shape[1]}) or (n, {pixels})"
+        )
     if array.dtype.kind == "f" and np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1:
         array = np.rint(np.asarray(array) * scale)
     elif array.dtype.kind not in "ui" or array.min() < 0 or array.max() > scale:

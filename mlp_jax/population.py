@@ -6,6 +6,7 @@ On an accelerator lanes of one shape train side by side in chunks.
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -107,7 +108,6 @@ class Population:
             return member._replace(records=(*records, bad.record), diverged=True)
         return member._replace(lane=jax.device_get(lane), records=tuple(records))
 
-
     def _train_abreast(self, members: Sequence[Member], until: int | None) -> Iterator[tuple[int, Member]]:
         shared = len({member.config.seed for member in members}) == 1
         groups: dict[tuple[Static, int], list[int]] = {}
@@ -120,18 +120,16 @@ class Population:
                 chosen = indices[start : start + size]
                 tasks = [make_task(members[index].config, self.dataset, data, placement) for index in chosen]
                 filled = tasks + tasks[:1] * (size - len(tasks))
-                lanes = [members[index].lane for index in chosen if members[index].lane is not None]
+                lanes = [lane for lane in (members[index].lane for index in chosen) if lane is not None]
                 lanes += lanes[:1] * (size - len(lanes)) if lanes else []
-                program = self.compiler(
-                    tasks[0], (size, shared), lambda filled=filled: compile_abreast(filled, shared)
-                )
+                program = self.compiler(tasks[0], (size, shared), partial(compile_abreast, filled, shared))
                 records = {index: list(members[index].records) for index in chosen}
-                for number, event, diverged in fit_abreast(filled, len(tasks), program, shared, lanes, until):
+                for number, record, lane, diverged in fit_abreast(filled, len(tasks), program, shared, lanes, until):
                     index = chosen[number]
-                    records[index].append(event.record)
-                    if event.lane is not None:
+                    records[index].append(record)
+                    if lane is not None:
                         done = tuple(records[index])
-                        yield index, members[index]._replace(lane=event.lane, records=done, diverged=diverged)
+                        yield index, members[index]._replace(lane=lane, records=done, diverged=diverged)
 
 
 class _Work:

@@ -86,9 +86,7 @@ def _rows(config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]
     if config.evaluate_split == "test":
         return load_test(dataset)
     keys = make_keys(config.seed)
-    train, held_out = split(
-        dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split)
-    )
+    train, held_out = split(dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split))
     chosen = train if config.evaluate_split == "train" else held_out
     if not len(chosen):
         raise UserError("evaluate_split: 'validation' is empty, since the run has val_fraction=0; allowed: test, train")

@@ -56,7 +56,9 @@ def _keep(folder: Path, member: Member, dataset: Dataset) -> None:
 def _restore(folder: Path, config: ConfigDict, dataset: Dataset, population: Population) -> Member:
     task = make_task(config, dataset, *population.first_place)
     template = jax.eval_shape(lambda: init_lane(task.static, task.hparams, task.keys))
-    saved = checkpoint.restore(folder / "checkpoints", template, _prints(config, dataset))
+    prints = _prints(config, dataset)
+    compared = {"data": prints["data"]} if config.resume == "changed" else prints
+    saved = checkpoint.restore(folder / "checkpoints", template, compared)
     if saved is None:
         return Member(config)
     return Member(config, saved.state, tuple(saved.extra["records"]))

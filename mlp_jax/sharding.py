@@ -38,7 +38,9 @@ def over_devices(devices: list[jax.Device]) -> Placement:
     if len(devices) == 1:
         return on_device(devices[0])
     mesh = Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
-    return Placement(NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "data")), len(devices))
+    return Placement(
+        NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "data")), len(devices)
+    )
 
 
 def placements(mesh: str) -> list[Placement]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from mlp_jax import config as configs
@@ -125,9 +124,7 @@ def _train(
                 seeds[group] = [m._replace(lane=None) for m in seeds[group]]
 
 
-def _groups(
-    config: ConfigDict, space: Space, trials: Sequence[Trial]
-) -> list[tuple[ConfigDict, list[Trial]]]:
+def _groups(config: ConfigDict, space: Space, trials: Sequence[Trial]) -> list[tuple[ConfigDict, list[Trial]]]:
     """Trials that share one training: those that differ only in num_epochs where no number depends on it.
 
     A trial that may be stopped early or is to be tested on its own parameters has a training of its own.
@@ -185,7 +182,8 @@ def _with_test(outcome: Outcome, member: Member, dataset: Dataset, test: Any) ->
     assert member.lane is not None
     inputs, classes = dataset.train_images.shape[1], len(dataset.class_names)
     static, _ = split_config(member.config, inputs, classes, len(dataset.train_labels))
-    accuracy = evaluate_on(static, member.lane.best.params, *test, dataset.scale).accuracy
+    images, labels = test
+    accuracy = evaluate_on(static, member.lane.best.params, images, labels, dataset.scale).accuracy
     return Outcome(outcome.value, outcome.pruned, outcome.history, outcome.result, accuracy)
 
 

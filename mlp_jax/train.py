@@ -17,11 +17,12 @@ from mlp_jax.boundary import Hparams, Static, steps_per_epoch
 from mlp_jax.gradients import GRADIENTS
 from mlp_jax.losses import LOSSES
 from mlp_jax.metrics import confusion_matrix
-from mlp_jax.model import ACTIVATIONS, Params, dropout_masks, forward, init_params
+from mlp_jax.model import ACTIVATIONS, Layer, Params, dropout_masks, forward, init_params
 from mlp_jax.optimizers import OPTIMIZERS, Optimizer, add_decoupled_weight_decay, clip_by_global_norm
 from mlp_jax.schedules import learning_rate_factor
 
 EVALUATION_BATCH = 1000
+Placed = Any  # a NumPy array or number before it is placed on a device, a JAX array after
 
 
 class Keys(NamedTuple):
@@ -36,20 +37,20 @@ class Keys(NamedTuple):
 class Data(NamedTuple):
     """What lies on the device once: `images` uint8 (n, inputs), `labels` int32 (n,), `scale` = 1/largest pixel."""
 
-    images: Array
-    labels: Array
-    scale: Array
+    images: Placed
+    labels: Placed
+    scale: Placed
 
 
 class Rows(NamedTuple):
-    """Row numbers of `Data` in batches: `indices` int32 (batches, width); in all, `count` of them are real.
+    """Row numbers of `Data` in batches: `indices` int32 (batches, width); in all, `total` of them are real.
 
     A batch holds `size` ≤ width real rows, the last one what is left; the others fill it up and weigh nothing. A
     width beyond the size lets a batch divide over a mesh.
     """
 
-    indices: Array
-    count: Array
+    indices: Placed
+    total: Placed
 
 
 class TrainState(NamedTuple):
@@ -73,7 +74,7 @@ class Sums(NamedTuple):
     loss: Array
     correct: Array
     first_bad: Array
-    probes: Probes | tuple[()]
+    probes: Any  # Probes, or () where they are off
 
 
 class Best(NamedTuple):
@@ -139,7 +140,7 @@ def make_optimizer(static: Static, hparams: Hparams, learning_rate: Array) -> Op
 
 def weights_only(params: Params) -> Any:
     """True for every weight matrix and False for every bias: what weight decay applies to."""
-    return tuple(type(layer)(True, False) for layer in params)
+    return tuple(Layer(w=True, b=False) for _ in params)  # type: ignore[arg-type]
 
 
 def init_lane(static: Static, hparams: Hparams, keys: Keys) -> Lane:
@@ -165,7 +166,7 @@ def take_batch(static: Static, data: Data, rows: Rows, batch: Array, size: int) 
     indices = rows.indices[batch]
     inputs = data.images[indices].astype(static.dtype) * data.scale.astype(static.dtype)
     column = lax.iota(jnp.int32, indices.shape[0])
-    real = (column < size) & (batch * size + column < rows.count)
+    real = (column < size) & (batch * size + column < rows.total)
     return inputs, data.labels[indices], real.astype(static.dtype)
 
 
@@ -198,14 +199,12 @@ def train_step(
     probes = sums.probes
     if static.probes:
         probes = Probes(probes.grad_norm + _layer_norms(grads), probes.update_norm + _layer_norms(updates))
-    sums = Sums(
-        sums.loss + loss * size, sums.correct + correct, jnp.where(bad, state.step, sums.first_bad), probes
-    )
+    sums = Sums(sums.loss + loss * size, sums.correct + correct, jnp.where(bad, state.step, sums.first_bad), probes)
     return Lane(TrainState(params, opt_state, state.step + 1), sums, lane.best)
 
 
 def train_steps(
-    static: Static, hparams: Hparams, keys: Keys, data: Data, order: Rows, lane: Lane, start: Array, stop: Array
+    static: Static, hparams: Hparams, keys: Keys, data: Data, order: Rows, lane: Lane, start: Placed, stop: Placed
 ) -> Lane:
     """Batches `start` … `stop` − 1 of the epoch whose row order is `order`; one program for any two bounds."""
 
@@ -250,7 +249,7 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
     return lax.fori_loop(0, rows.indices.shape[0], body, nothing)
 
 
-def end_epoch(static: Static, data: Data, train_count: Array, validation: Rows, lane: Lane) -> tuple[Lane, EpochStats]:
+def end_epoch(static: Static, data: Data, train_count: Placed, validation: Rows, lane: Lane) -> tuple[Lane, EpochStats]:
     """Validates, keeps the best parameters, and sets the epoch's sums back to nothing."""
     state, sums, best = lane
     steps = steps_per_epoch(train_count, static.batch_size)
@@ -265,7 +264,7 @@ def end_epoch(static: Static, data: Data, train_count: Array, validation: Rows, 
     if validation.indices.shape[0]:
         total = evaluate(static, state.params, data, validation)
         correct = jnp.trace(total.confusion, dtype=jnp.int32)
-        val_loss = total.loss / validation.count.astype(static.dtype)
+        val_loss = total.loss / validation.total.astype(static.dtype)
         better = correct > best.correct
         if static.probes and total.alive:
             probes["dead_units"] = jnp.stack([1 - jnp.mean(units.astype(static.dtype)) for units in total.alive])
@@ -284,8 +283,8 @@ class Program(NamedTuple):
     """The three compiled functions of a training, for one `Static`, one shape of data and one placement."""
 
     init: Callable[[Hparams, Keys], Lane]
-    train_steps: Callable[[Hparams, Keys, Data, Rows, Lane, Array, Array], Lane]
-    end_epoch: Callable[[Data, Array, Rows, Lane], tuple[Lane, EpochStats]]
+    train_steps: Callable[[Hparams, Keys, Data, Rows, Lane, Placed, Placed], Lane]
+    end_epoch: Callable[[Data, Placed, Rows, Lane], tuple[Lane, EpochStats]]
 
 
 def compile_program(static: Static, hparams: Hparams, keys: Keys, data: Data, order: Rows, validation: Rows) -> Program:

@@ -26,14 +26,14 @@ class Flip(NamedTuple):
 
 
 FLIPS = (
-    Flip("model.py", "lambda z: z, lambda z, a: jnp.ones_like(z)", "lambda z: z, lambda z, a: -jnp.ones_like(z)", "identity"),
+    Flip("model.py", "z: z, lambda z, a: jnp.ones_like(z)", "z: z, lambda z, a: -jnp.ones_like(z)", "identity"),
     Flip("model.py", "z, a: a * (1 - a)", "z, a: -a * (1 - a)", "sigmoid"),
     Flip("model.py", "z, a: a * (1 - a)", "z, a: a * (1 + a)", "sigmoid"),
     Flip("model.py", "z, a: 1 - a * a", "z, a: a * a - 1", "tanh"),
     Flip("model.py", "z, a: 1 - a * a", "z, a: 1 + a * a", "tanh"),
     Flip("model.py", "jnp.where(z > 0, jnp.ones_like(z), 0)", "jnp.where(z > 0, -jnp.ones_like(z), 0)", "relu"),
-    Flip("model.py", "jnp.where(z > 0, jnp.ones_like(z), LEAK)", "jnp.where(z > 0, -jnp.ones_like(z), LEAK)", "leaky_relu"),
-    Flip("model.py", "jnp.where(z > 0, jnp.ones_like(z), LEAK)", "jnp.where(z > 0, jnp.ones_like(z), -LEAK)", "leaky_relu"),
+    Flip("model.py", "z > 0, jnp.ones_like(z), LEAK", "z > 0, -jnp.ones_like(z), LEAK", "leaky_relu"),
+    Flip("model.py", "z > 0, jnp.ones_like(z), LEAK", "z > 0, jnp.ones_like(z), -LEAK", "leaky_relu"),
     Flip("model.py", "jnp.where(z > 0, jnp.ones_like(z), a + 1)", "jnp.where(z > 0, -jnp.ones_like(z), a + 1)", "elu"),
     Flip("model.py", "jnp.where(z > 0, jnp.ones_like(z), a + 1)", "jnp.where(z > 0, jnp.ones_like(z), -a - 1)", "elu"),
     Flip("model.py", "jnp.where(z > 0, jnp.ones_like(z), a + 1)", "jnp.where(z > 0, jnp.ones_like(z), a - 1)", "elu"),

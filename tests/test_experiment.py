@@ -142,7 +142,8 @@ def test_the_test_set_is_out_of_reach(data, tmp_path):
         assert plain[name] == permuted[name], name
     assert lines(tmp_path / "plain/run/metrics.jsonl") == lines(tmp_path / "permuted/run/metrics.jsonl")
     one, other = summary_of(tmp_path / "plain/run"), summary_of(tmp_path / "permuted/run")
-    assert one.pop("test/accuracy") != other.pop("test/accuracy") and one.pop("test/loss") != other.pop("test/loss")
+    assert one.pop("test/accuracy") != other.pop("test/accuracy")
+    assert one.pop("test/loss") != other.pop("test/loss")
     assert one == other
 
 
@@ -307,6 +308,7 @@ def test_seeds_that_were_finished_are_not_trained_again(data, tmp_path, monkeypa
         run(config, tmp_path / "run")
     run(config, tmp_path / "run")
     run(config, tmp_path / "whole")
-    assert len(kept) == 3 + 3 and len(set(kept[:3])) == 3
+    assert len(kept) == 3 + 3
+    assert len(set(kept[:3])) == 3
     assert summary_of(tmp_path / "run") == summary_of(tmp_path / "whole")
     assert lines(tmp_path / "run/metrics.jsonl") == lines(tmp_path / "whole/metrics.jsonl")

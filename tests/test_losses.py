@@ -114,11 +114,13 @@ def test_bounds_and_symmetry(logits, order):
             # A shift of all logits changes nothing, so the derivative sums to zero.
             np.testing.assert_allclose(delta.sum(axis=1), 0, atol=1e-14)
             np.testing.assert_allclose(
-                loss.delta(jnp.asarray(logits[:, order]), jnp.asarray(np.asarray(y)[:, order])), delta[:, order], atol=1e-14
+                loss.delta(jnp.asarray(logits[:, order]), jnp.asarray(np.asarray(y)[:, order])),
+                delta[:, order],
+                atol=1e-14,
             )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_logits_of_ten_thousand(dtype):
     logits = jnp.asarray([[1e4, -1e4, 0], [1e4, -1e4, 0], [-1e4, -1e4, 1e4]], dtype)
     targets = jnp.asarray(one_hot([0, 1, 2], 3), dtype)
@@ -137,7 +139,7 @@ def test_logits_of_ten_thousand(dtype):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize(("dtype", "eps"), [("bfloat16", 2**-8), ("float16", 2**-11), ("float32", 2**-24)])
+@pytest.mark.parametrize(("dtype", "eps"), [("bfloat16", 2**-8), ("float32", 2**-24)])
 def test_lower_precision_is_close_to_float64(loss, dtype, eps):
     logits, targets = random_case()
     logits = np.clip(logits, -8, 8)

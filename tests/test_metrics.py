@@ -14,7 +14,9 @@ from mlp_jax.metrics import accuracy, confusion_matrix, scores
 
 def counted(predictions, labels, weights=None, classes=10):
     weights = np.ones(len(labels)) if weights is None else weights
-    arguments = (jnp.asarray(a, dtype) for a, dtype in ((predictions, "int32"), (labels, "int32"), (weights, "float32")))
+    arguments = (
+        jnp.asarray(a, dtype) for a, dtype in ((predictions, "int32"), (labels, "int32"), (weights, "float32"))
+    )
     return np.asarray(jax.jit(confusion_matrix, static_argnums=3)(*arguments, classes))
 
 
@@ -59,7 +61,7 @@ def test_weights_of_any_float_dtype_count():
 def test_scores_match_scikit_learn(classes):
     from sklearn import metrics as sklearn
 
-    predictions, labels, real = random_case(classes=classes)
+    predictions, labels, _real = random_case(classes=classes)
     matrix = counted(predictions, labels, classes=classes)
     np.testing.assert_array_equal(matrix, sklearn.confusion_matrix(labels, predictions))
     got = scores(matrix)

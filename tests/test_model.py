@@ -1,5 +1,7 @@
 """Activations, initialisers, dropout and the forward pass against NumPy, SciPy and statistics."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,7 @@ def float64_params(sizes, seed=0):
     rng = np.random.default_rng(seed)
     return tuple(
         Layer(jnp.asarray(rng.normal(size=(a, b))), jnp.asarray(rng.normal(size=b)))
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        for a, b in itertools.pairwise(sizes)
     )
 
 

@@ -37,7 +37,9 @@ def factors(schedule, steps, warmup=0, decay_steps=10.0, decay_rate=0.5, final_f
     ],
 )
 def test_factors_by_hand(schedule, numbers, by_hand):
-    np.testing.assert_allclose(factors(schedule, list(by_hand), **numbers), list(by_hand.values()), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        factors(schedule, list(by_hand), **numbers), list(by_hand.values()), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_every_schedule_has_a_row_above_and_starts_at_one():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mlp_jax import sweep, workdir
 from mlp_jax import config as configs
+from mlp_jax import sweep, workdir
 from mlp_jax.errors import UserError
 from mlp_jax.experiment import run as run_alone
 from tests.idx_files import make_arrays, write_idx_folder
@@ -56,8 +56,9 @@ def test_every_trial_is_the_run_of_its_config_alone(data, tmp_path):
     config = config_for(data, "grid", 12)
     best = sweep.run(config, tmp_path / "sweep")
     rows = trials(tmp_path / "sweep")
-    assert len(rows) == 12 and len({row["name"] for row in rows}) == 12
-    for row in rows[:4] + [next(r for r in rows if r["number"] == best["number"])]:
+    assert len(rows) == 12
+    assert len({row["name"] for row in rows}) == 12
+    for row in [*rows[:4], next(r for r in rows if r["number"] == best["number"])]:
         own = {"learning_rate", "optimizer", "num_epochs"} & set(row["parameters"])
         assert len(own) == 3
         alone = sweep.trial_config(config, row["parameters"])
@@ -135,7 +136,8 @@ def test_a_diverged_trial_is_marked_and_never_best(data, tmp_path):
     config.sweep.parameters = {"learning_rate": {"values": [1e25, 0.01]}, "optimizer": {"values": ["sgd"]}}
     sweep.run(config, tmp_path / "sweep")
     rows = {row["parameters"]["learning_rate"]: row for row in trials(tmp_path / "sweep")}
-    assert rows[1e25]["status"] == "diverged" and rows[1e25]["metric"] is None
+    assert rows[1e25]["status"] == "diverged"
+    assert rows[1e25]["metric"] is None
     assert json.loads((tmp_path / "sweep/best.json").read_text())["parameters"]["learning_rate"] == 0.01
 
 
@@ -144,7 +146,8 @@ def test_early_termination_ends_poor_trials_at_a_bracket(data, tmp_path):
     sweep.run(config_for(data, "random", 12, early_terminate=early, batch=4), tmp_path / "sweep")
     rows = trials(tmp_path / "sweep")
     pruned = [row for row in rows if row["status"] == "pruned"]
-    assert len(rows) == 12 and pruned
+    assert len(rows) == 12
+    assert pruned
     assert all(row["num_epochs"] < row["parameters"]["num_epochs"] for row in pruned)
 
 
@@ -167,9 +170,11 @@ def test_the_best_is_trained_on_everything_for_the_epochs_that_validation_chose(
     best = sweep.run(config, tmp_path / "sweep")
     summary = sweep.best(config, tmp_path / "sweep")
     final = json.loads((tmp_path / "sweep/best/config.json").read_text())
-    assert final["val_fraction"] == 0 and final["num_epochs"] == best["best_epoch"]
+    assert final["val_fraction"] == 0
+    assert final["num_epochs"] == best["best_epoch"]
     assert final["learning_rate"] == best["parameters"]["learning_rate"]
-    assert summary["val/accuracy"] is None and summary["best_epoch"] == best["best_epoch"]
+    assert summary["val/accuracy"] is None
+    assert summary["best_epoch"] == best["best_epoch"]
 
 
 def test_best_of_no_sweep_is_an_error(tmp_path):

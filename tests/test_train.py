@@ -62,7 +62,7 @@ def test_each_example_stands_once_in_the_batches(count, size, width):
         int(index)
         for number, batch in enumerate(rows.indices)
         for column, index in enumerate(batch)
-        if column < size and number * size + column < rows.count
+        if column < size and number * size + column < rows.total
     ]
     assert real == indices.tolist()
 
@@ -118,7 +118,8 @@ def test_another_number_does_not_compile_again():
     traced = jax.jit(partial(train_steps, static))
     for change in [{}, *({name: value} for name, value in numbers.items())]:
         task = small_task(small_config(**{**base, **change}))
-        assert task.static == static and hash(task.static) == hash(static)
+        assert task.static == static
+        assert hash(task.static) == hash(static)
         order = in_batches(task.train_indices, static.batch_size)
         lane = init_lane(static, task.hparams, task.keys)
         traced(task.hparams, task.keys, task.data, order, lane, np.int32(0), np.int32(1))
@@ -171,7 +172,8 @@ def test_the_best_parameters_are_those_of_the_highest_validation_accuracy_the_fi
 
 def test_without_validation_the_last_parameters_are_tested():
     events = train(small_config(val_fraction=0.0, num_epochs=3))
-    assert events[-1].record["val/accuracy"] is None and events[-1].record["val/loss"] is None
+    assert events[-1].record["val/accuracy"] is None
+    assert events[-1].record["val/loss"] is None
     assert same_bits(events[-1].lane.best.params, events[-1].lane.state.params)
     assert int(events[-1].lane.best.epoch) == 3
 
@@ -188,6 +190,7 @@ def test_a_lane_goes_on_from_any_call_with_the_same_bits(steps_in):
     task = small_task(config)
     resumed = list(fit(task, Compiler()(task), jax.device_put(events[steps_in - 1].lane)))
     assert same_bits(resumed[-1].lane, events[-1].lane)
+
     def strip(event):
         return {k: v for k, v in event.record.items() if k != "seconds"}
 
@@ -225,7 +228,8 @@ def test_probes_measure_norms_and_dead_units_and_change_nothing():
     record, params = with_probes[-1].record, with_probes[-1].lane.state.params
     norms = [np.sqrt((layer.w**2).sum() + (layer.b**2).sum()) for layer in params]
     np.testing.assert_allclose(record["probes/weight_norm"], norms, rtol=1e-6)
-    assert len(record["probes/grad_norm"]) == 3 and min(record["probes/grad_norm"]) > 0
+    assert len(record["probes/grad_norm"]) == 3
+    assert min(record["probes/grad_norm"]) > 0
     task = small_task(small_config())
     held_out = np.setdiff1d(np.arange(100), task.train_indices)
     x, dead = np.float64(task.data.images)[held_out] / 255, []

@@ -102,7 +102,9 @@ def test_a_mistake_is_one_line_that_names_the_flag(given, words, capsys, tmp_pat
     monkeypatch.chdir(tmp_path)
     assert train.main(given.split()) == 2
     out, error = capsys.readouterr()
-    assert out == "" and error.startswith("train.py: ") and error.count("\n") == 1
+    assert out == ""
+    assert error.startswith("train.py: ")
+    assert error.count("\n") == 1
     for word in words.split(" "):
         assert word in error, error
     assert list(tmp_path.iterdir()) == []
@@ -112,5 +114,7 @@ def test_help_shows_defaults_and_choices():
     script = Path(train.__file__)
     done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)
     for short, long, _, default, _ in FLAGS:
-        assert short in done.stdout and long in done.stdout and str(default) in done.stdout
+        assert short in done.stdout
+        assert long in done.stdout
+        assert str(default) in done.stdout
     assert "sgd, momentum, nag, rmsprop, adam, nadam" in " ".join(done.stdout.split())

@@ -110,7 +110,12 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_json_is_strict_sorted_and_ends_with_a_newline(tmp_path: Path) -> None:
-    value = {"b": float("nan"), "a": [float("inf"), -float("inf"), 0.1, (1, float("nan"))], "c": np.float32(0.5), "d": "é\udcff"}
+    value = {
+        "b": float("nan"),
+        "a": [float("inf"), -float("inf"), 0.1, (1, float("nan"))],
+        "c": np.float32(0.5),
+        "d": "é\udcff",
+    }
     workdir.write_json(tmp_path / "x.json", value)
     text = (tmp_path / "x.json").read_text()
     assert text.endswith("}\n")

@@ -48,4 +48,6 @@ def leaves(tree: object) -> list[np.ndarray]:
 def same_bits(one: object, other: object) -> bool:
     """Whether two pytrees hold the same bytes."""
     a, b = leaves(one), leaves(other)
-    return len(a) == len(b) and all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
+    return len(a) == len(b) and all(
+        x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True)
+    )
