@@ -15,10 +15,10 @@ train: .venv/runtime ## train configs/adam.py
 setup: .venv/runtime ## make the environment only
 
 test: .venv/development ## the tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 test-all: .venv/development ## the tests with the slow ones and those that need a browser
-	$(BIN)/python -m pytest -m "" --cov --cov-report=term
+	$(BIN)/python -m pytest -m "" -n 2 --dist worksteal --cov --cov-report=term
 
 lint: .venv/development ## formatter, linter, type checker
 	$(BIN)/ruff format --check .

@@ -26,8 +26,8 @@ from mlp_jax.tracking import redact
 FILE = "config.json"
 _LARGEST_FILE = 1 << 20  # bytes; a config.json has about 2000
 
-# Fields that only a sweep or a set of experiments has: a config file makes itself one by declaring them.
-EXTRAS: dict[str, Any] = {"sweep": {}, "storage": "", "experiments": (), "budget": "quick"}
+# Fields that only a sweep has: a config file makes itself one by declaring `sweep`.
+EXTRAS: dict[str, Any] = {"sweep": {}, "storage": ""}
 _DECLARED = {**default.get_config().to_dict(), **EXTRAS}
 # Fields of `sweep` that may be given on the command line though the config file does not declare them.
 _SWEEP_KINDS: dict[str, type] = {"run_cap": int, "report_test": bool}
@@ -105,7 +105,6 @@ RANGES: dict[str, _Range] = {
     "mesh": (_axes, "'', 'data:N', 'lanes:N' or 'lanes:N,data:M'"),
     "steps_per_call": _whole(0, 2**31 - 1),
     "checkpoint_seconds": _NOT_NEGATIVE,
-    "experiments": (lambda value: value and all(type(name) is str for name in value), "a tuple of names"),
 }
 
 
@@ -124,7 +123,6 @@ def choices() -> dict[str, Iterable[str]]:
         "evaluate_split": ("test", "validation", "train"),
         "resume": ("strict", "changed", "never"),
         "tracker": ("none", "wandb", "tensorboard"),
-        "budget": ("quick", "full"),
     }
 
 
@@ -159,8 +157,6 @@ def complete(fields: Mapping[str, Any]) -> ConfigDict:
         config[field] = check(field, value)
     if "sweep" in config and "storage" not in config:
         config.storage = EXTRAS["storage"]
-    if "experiments" in config and "budget" not in config:
-        config.budget = EXTRAS["budget"]
     return config
 
 
@@ -316,8 +312,6 @@ def validate(config: ConfigDict) -> None:
         _refuse("warmup_epochs", config.warmup_epochs, f"below num_epochs={config.num_epochs}")
     if config.tracker == "wandb" and not config.wandb_project:
         _refuse("wandb_project", "", "the name of a project, which tracker='wandb' needs")
-    if "sweep" in config and "experiments" in config:
-        raise UserError("a config has sweep or experiments, not both")
 
 
 without_passwords = redact  # under this name the database module asks for it
@@ -350,8 +344,6 @@ def describe(config: ConfigDict) -> str:
     dataset = re.sub(r"[^\w.-]+", "_", Path(config.dataset).resolve().name)[:60] or "data"
     if "sweep" in config:
         return f"{dataset}-sweep_{re.sub(r'[^a-z]', '', str(config.sweep.get('method')).lower())[:20]}"
-    if "experiments" in config:
-        return f"{dataset}-experiments_{config.budget}"
     sizes = config.hidden_sizes
     width = "_".join(str(size) for size in (sizes[:1] if len(set(sizes)) == 1 else sizes))
     parts = [dataset, config.optimizer, f"hl_{len(sizes)}"]
@@ -398,7 +390,7 @@ def _may_change(field: str, config: ConfigDict) -> bool:
     from mlp_jax.schedules import DEPENDS_ON_LENGTH
 
     if field == "num_epochs":
-        return config.schedule not in DEPENDS_ON_LENGTH and not {"sweep", "experiments"} & set(config)
+        return config.schedule not in DEPENDS_ON_LENGTH and "sweep" not in config
     return field in FREE
 
 

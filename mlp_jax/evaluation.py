@@ -16,7 +16,7 @@ from mlp_jax.train import EVALUATION_BATCH, Data, Rows, evaluate, take_batch
 
 
 class Tested(NamedTuple):
-    """What parameters make of labelled images; `loss` is without λ and dropout, `confusion` has true classes as rows."""
+    """What parameters make of labelled images; `loss` is without λ and dropout, rows of `confusion` are true."""
 
     loss: float
     accuracy: float

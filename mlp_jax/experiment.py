@@ -174,7 +174,7 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
     event = Event(lane if lane is not None else program.init(task.hparams, task.keys))
     with progress(config.num_epochs, "epochs") as show, signals() as stopped:
         try:
-            for event in fit(task, program, event.lane, seconds):
+            for event in fit(task, program, event.lane, seconds):  # noqa: B020 (the first lane, then each next)
                 if event.record is not None:
                     records.append(event.record)
                     workdir.append_jsonl(folder / "metrics.jsonl", event.record)

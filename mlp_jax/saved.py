@@ -56,8 +56,8 @@ def read(folder: Path) -> Saved:
 def evaluate(config: ConfigDict, folder: Path) -> Tested:
     """Prints, and writes to `evaluation-DATASET-SPLIT.json`, what the saved run makes of `config.dataset`.
 
-    `config.evaluate_split` is test, validation (the rows that the run held out) or train (those it trained on). Another dataset
-    has to have images of the same size.
+    `config.evaluate_split` is test, validation (the rows that the run held out) or train (those it trained on).
+    Another dataset has to have images of the same size.
     """
     saved = read(folder)
     stored = from_json(folder / FILE)
@@ -70,9 +70,8 @@ def evaluate(config: ConfigDict, folder: Path) -> Tested:
             f"the run in {folder} takes {saved.static.sizes[0]}"
         )
     if len(dataset.class_names) > saved.static.sizes[-1]:
-        raise UserError(
-            f"dataset: {name!r} has {len(dataset.class_names)} classes; the run in {folder} knows {saved.static.sizes[-1]}"
-        )
+        classes = len(dataset.class_names)
+        raise UserError(f"dataset: {name!r} has {classes} classes; the run in {folder} knows {saved.static.sizes[-1]}")
     pixels, labels = _rows(config, dataset)
     result = evaluate_on(saved.static, saved.params, pixels, labels, dataset.scale)
     target = folder / f"evaluation-{Path(name).name}-{config.evaluate_split}.json"

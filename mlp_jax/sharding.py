@@ -10,7 +10,7 @@ from mlp_jax.errors import UserError
 
 
 class Placement(NamedTuple):
-    """`whole` places what every device has a copy of; `rows` places an index matrix, its columns divided in `shards`."""
+    """`whole` is for what every device has a copy of, `rows` for an index matrix with its columns in `shards` parts."""
 
     whole: Any
     rows: Any

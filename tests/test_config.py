@@ -245,20 +245,6 @@ def test_a_sweep_config_takes_overrides_of_nested_fields():
             configs.override(config, [(field, text)])
 
 
-def test_experiments_are_names_with_a_budget():
-    config = configs.complete({"experiments": ["samples", "race"]})
-    assert (config.experiments, config.budget) == (("samples", "race"), "quick")
-    config = configs.override(config, [("experiments", "race,samples"), ("budget", "full")])
-    assert (config.experiments, config.budget) == (("race", "samples"), "full")
-    configs.validate(config)
-    for wrong in ([("budget", "huge")], [("experiments", "")], [("experiments", "1")]):
-        with pytest.raises(UserError):
-            configs.override(config, wrong)
-    config.sweep = sweep_config().sweep
-    with pytest.raises(UserError, match="not both"):
-        configs.validate(config)
-
-
 @pytest.mark.parametrize(
     ("code", "message"),
     [
@@ -466,7 +452,6 @@ def test_the_fingerprint_is_the_same_in_another_process():
         ({}, {"optimizer": "sgd", "resume": "changed"}, "optimizer"),
         ({}, {"val_fraction": 0.2, "resume": "changed"}, "val_fraction"),
         ({}, {"hidden_sizes": (128,), "resume": "never"}, None),
-        ({"experiments": ("a",)}, {"experiments": ("a", "b"), "resume": "changed"}, "experiments"),
     ],
 )
 def test_what_a_resume_may_change(old, new, refused):
@@ -498,7 +483,6 @@ def test_a_changed_sweep_is_named_by_its_part_and_may_get_more_trials():
         ({"hidden_sizes": (), "optimizer": "sgd"}, "fashion_mnist-sgd-hl_0-bs_32-ac_relu"),
         ({"dataset": "/data/my own: digits/"}, "my_own_digits-adam-hl_3-sz_128-bs_32-ac_relu"),
         ({"dataset": "/"}, "data-adam-hl_3-sz_128-bs_32-ac_relu"),
-        ({"experiments": ("samples",)}, "fashion_mnist-experiments_quick"),
     ],
 )
 def test_the_name_of_a_run(changes, name):

@@ -26,7 +26,6 @@ def prepare() -> None:
     Path("empty.py").write_text("")
     Path("raises.py").write_text("def get_config():\n    raise RuntimeError('two\\nlines')\n")
     Path("unknown.py").write_text("def get_config():\n    return {'lerning_rate': 1}\n")
-    Path("both.py").write_text("def get_config():\n    return {'sweep': {}, 'experiments': ('a',)}\n")
     Path("no_archives").mkdir()
     text = configs.to_json(default.get_config())
     stored = {
@@ -129,7 +128,6 @@ FILES = [
     (["--config=empty.py"], "empty.py get_config()"),
     (["--config=raises.py"], "raises.py RuntimeError two lines"),
     (["--config=unknown.py"], "unknown.py 'lerning_rate' did you mean learning_rate?"),
-    (["--config=both.py"], "sweep experiments"),
     (["--config.dataset=fashion_mist"], "dataset 'fashion_mist' did you mean fashion_mnist?"),
     (["--config.dataset=./nowhere"], "dataset nowhere"),
     (["--config.dataset=./file"], "dataset file"),

@@ -142,13 +142,14 @@ def test_a_diverged_trial_is_marked_and_never_best(data, tmp_path):
 
 
 def test_early_termination_ends_poor_trials_at_a_bracket(data, tmp_path):
-    early = {"type": "hyperband", "min_iter": 1, "eta": 2}
-    sweep.run(config_for(data, "random", 12, early_terminate=early, batch=4), tmp_path / "sweep")
-    rows = trials(tmp_path / "sweep")
-    pruned = [row for row in rows if row["status"] == "pruned"]
-    assert len(rows) == 12
-    assert pruned
-    assert all(row["num_epochs"] < row["parameters"]["num_epochs"] for row in pruned)
+    early = {"type": "hyperband", "min_iter": 2, "eta": 2}
+    config = config_for(data, "grid", 4, early_terminate=early, batch=2, num_epochs=3, hidden_sizes=(32,))
+    config.sweep.parameters = {"learning_rate": {"values": [0.03, 0.02, 1e-7, 1e-6]}}
+    sweep.run(config, tmp_path / "sweep")
+    rows = {row["parameters"]["learning_rate"]: row for row in trials(tmp_path / "sweep")}
+    assert [rows[rate]["status"] for rate in (0.03, 0.02)] == ["finished"] * 2
+    assert [rows[rate]["status"] for rate in (1e-7, 1e-6)] == ["pruned"] * 2
+    assert [rows[rate]["num_epochs"] for rate in (0.03, 0.02, 1e-7, 1e-6)] == [3, 3, 2, 2]
 
 
 def test_seeds_are_one_more_axis(data, tmp_path):
