@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax import checkpoint, report, runtime, workdir
 from mlp_jax.config import changed_fields, complete, fingerprint, from_json, to_json
-from mlp_jax.data import Dataset, load, load_test
+from mlp_jax.data import Dataset, load, load_test, split
 from mlp_jax.divergence import explain
 from mlp_jax.errors import Diverged, Interrupted
 from mlp_jax.evaluation import Tested, evaluate_on
@@ -39,7 +39,9 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
         summary = workdir.read_json(folder / "summary.json")
         print(f"{folder} is finished: {_result(summary)}")
         return summary
-    dataset = load_for(config, folder)  # before the folder is made: an error leaves nothing behind
+    # Before the folder is made: an error leaves nothing behind.
+    dataset = load_for(config, folder)
+    check_against(config, dataset)
     workdir.create(folder)
     with workdir.lock(folder):
         # What a resume reads goes first or last, so that a crash between two of these lines loses nothing.
@@ -66,6 +68,12 @@ def load_for(config: ConfigDict, folder: Path) -> Dataset:
     kept = card.exists() and config.resume != "never"
     name = workdir.read_json(card)["dataset"] if kept else config.dataset
     return load(name, config.data_dir, config.fallback_dataset if name == config.dataset else "")
+
+
+def check_against(config: ConfigDict, dataset: Dataset) -> None:
+    """Raises UserError for what only data and devices can tell: an empty side of the split, a mesh too large."""
+    split(dataset.train_labels, config.val_fraction, config.stratified, np.random.default_rng(0))
+    placements(config.mesh)
 
 
 def write_data_card(folder: Path, dataset: Dataset) -> None:

@@ -1,5 +1,6 @@
 """Image files and arrays as rows of pixels, the way a dataset of a given shape has them."""
 
+import glob
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 
-MOST_PIXELS = 100_000_000  # of one picture; a header may promise more than there is
+MOST_PIXELS = 100_000_000  # of one picture's square; a header may promise more than there is
 MOST_BYTES = 2**31
 
 
@@ -16,15 +17,25 @@ def read(paths: tuple[str, ...], shape: tuple[int, int], scale: float) -> tuple[
 
     A picture of any size is turned grey, padded to a square and scaled to `shape`; one that is dark on light, by three
     of its four corners, is inverted, since the datasets are light on dark. An array is (n, height, width), (n, pixels)
-    or one image, taken as it is: integers 0 … `scale`, or floats 0 … 1.
+    or one image, taken as it is: integers 0 … `scale`, or floats 0 … 1. A name with wildcards that is no file stands
+    for those that match, sorted: `--inputs=*.png` reaches us as written, as no shell expands it.
     """
     names: list[str] = []
     rows: list[np.ndarray] = []
-    for path in paths:
+    for path in (found for given in paths for found in _matching(given)):
         pixels = _array(path, shape, scale) if path.endswith(".npy") else _picture(path, shape, scale)[None]
         names += [path] if len(pixels) == 1 else [f"{path}[{number}]" for number in range(len(pixels))]
         rows.append(pixels)
     return names, np.concatenate(rows)
+
+
+def _matching(given: str) -> list[str]:
+    if not glob.has_magic(given) or Path(given).exists():
+        return [given]
+    found = sorted(glob.glob(given))
+    if not found:
+        raise UserError(f"--inputs: no file matches {given!r}")
+    return found
 
 
 def _picture(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
@@ -34,12 +45,13 @@ def _picture(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
         if Path(path).stat().st_size > MOST_BYTES:
             raise UserError(f"--inputs: {path!r} is larger than {MOST_BYTES} bytes")
         with Image.open(path, formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise UserError(f"--inputs: {path!r} has {image.width}×{image.height} pixels; allowed: {MOST_PIXELS}")
-            grey = np.asarray(_on_background(image).convert("L"))
+            if max(image.size) ** 2 > MOST_PIXELS:
+                side = int(MOST_PIXELS**0.5)
+                raise UserError(f"--inputs: {path!r} has {image.width}×{image.height} pixels; allowed: {side}×{side}")
+            grey = _grey(image)
     except FileNotFoundError:
         raise UserError(f"--inputs: {path!r} is not there") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, OverflowError, Image.DecompressionBombError) as error:
         raise UserError(f"--inputs: {path!r} is no PNG, JPEG or .npy file that can be read: {error}") from error
     corners = grey[[0, 0, -1, -1], [0, -1, 0, -1]]
     if (corners > 127).sum() >= 3:
@@ -54,14 +66,16 @@ def _picture(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
     return np.rint(grey * (scale / 255)).astype(np.uint8).reshape(-1)
 
 
-def _on_background(image: Any) -> Any:
-    """The picture without transparency: what is transparent shows white, as on a page."""
-    from PIL import Image
-
+def _grey(image: Any) -> np.ndarray:
+    """Brightness, uint8 (height, width); behind what is transparent lies black or white, far from what is drawn."""
+    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
+        return (np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8)
     if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
-        return image
+        return np.asarray(image.convert("L"))
     image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    grey, alpha = np.asarray(image.convert("L"), float), np.asarray(image.getchannel("A")) / 255
+    background = 0 if (alpha * grey).sum() > 127.5 * alpha.sum() else 255
+    return np.rint(alpha * grey + (1 - alpha) * background).astype(np.uint8)
 
 
 def _array(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
@@ -70,7 +84,7 @@ def _array(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except FileNotFoundError:
         raise UserError(f"--inputs: {path!r} is not there") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, OverflowError, EOFError) as error:
         raise UserError(
             f"--inputs: {path!r} is no .npy array that can be read: {' '.join(str(error).split())}"
         ) from error

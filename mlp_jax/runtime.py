@@ -1,6 +1,7 @@
 """What has to be decided before JAX starts: devices, threads, 64-bit mode, the compilation cache."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -43,7 +44,8 @@ def _use_compilation_cache(folder: Path) -> None:
 
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    ours = "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    if ours:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -55,9 +57,9 @@ def _use_compilation_cache(folder: Path) -> None:
 
     def showwarning(message: Warning | str, *details: object, **more: object) -> None:
         # JAX compiles anew when it cannot read an entry, but leaves the entry: all later runs would stumble over it.
-        if "Error reading persistent compilation cache entry" in str(message):
+        if ours and "Error reading persistent compilation cache entry" in str(message):
             _empty(folder)
-        elif "Error writing persistent compilation cache entry" not in str(message):
+        elif not ours or "Error writing persistent compilation cache entry" not in str(message):
             show(message, *details, **more)  # type: ignore[arg-type]
 
     warnings.showwarning = showwarning
@@ -65,7 +67,8 @@ def _use_compilation_cache(folder: Path) -> None:
 
 def _empty(folder: Path) -> None:
     for entry in folder.glob("*"):
-        entry.unlink(missing_ok=True)
+        with suppress(OSError):  # XLA's own folder for an accelerator; an entry that another run has removed
+            entry.unlink()
 
 
 def describe() -> dict[str, object]:

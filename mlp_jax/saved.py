@@ -42,7 +42,10 @@ def read(folder: Path) -> Saved:
         held_out = round(config.val_fraction * examples)
         static, hparams = split_config(config, int(card["inputs"]), len(card["class_names"]), examples - held_out)
         compared = {"data": str(card["fingerprint"])}
-    except (KeyError, TypeError, ValueError) as error:
+        height, width = map(int, card["image_shape"])
+        if height * width != static.sizes[0] or not 0 < float(card["scale"]) <= 255:
+            raise ValueError(f"images of {height}×{width} pixels up to {card['scale']}")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{folder / 'data.json'}: not as a run wrote it: {error!r}") from error
     template = jax.eval_shape(lambda: init_lane(static, hparams, make_keys(config.seed)))
     found = checkpoint.restore(where / "checkpoints", template, compared)
@@ -72,7 +75,14 @@ def evaluate(config: ConfigDict, folder: Path) -> Tested:
     if len(dataset.class_names) > saved.static.sizes[-1]:
         classes = len(dataset.class_names)
         raise UserError(f"dataset: {name!r} has {classes} classes; the run in {folder} knows {saved.static.sizes[-1]}")
-    pixels, labels = _rows(config, dataset)
+    if same and config.evaluate_split != "test" and dataset.fingerprint != saved.card["fingerprint"]:
+        raise UserError(
+            f"dataset: {name!r} has changed since the run in {folder}; allowed: --config.evaluate_split=test"
+        )
+    # The matrix has the network's classes, of which another dataset may name but the first ones.
+    unnamed = saved.card["class_names"][len(dataset.class_names) :]
+    dataset = dataset._replace(class_names=(*dataset.class_names, *unnamed))
+    pixels, labels = _rows(config, stored, dataset)
     result = evaluate_on(saved.static, saved.params, pixels, labels, dataset.scale)
     target = folder / f"evaluation-{Path(name).name}-{config.evaluate_split}.json"
     write_evaluation(target, config.evaluate_split, dataset, result, pixels, labels)
@@ -81,11 +91,12 @@ def evaluate(config: ConfigDict, folder: Path) -> Tested:
     return result
 
 
-def _rows(config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _rows(config: ConfigDict, stored: ConfigDict, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     if config.evaluate_split == "test":
         return load_test(dataset)
-    keys = make_keys(config.seed)
-    train, held_out = split(dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split))
+    # The split is the run's, whatever the command line says of seeds and fractions.
+    keys = make_keys(stored.seed)
+    train, held_out = split(dataset.train_labels, stored.val_fraction, stored.stratified, host_generator(keys.split))
     chosen = train if config.evaluate_split == "train" else held_out
     if not len(chosen):
         raise UserError("evaluate_split: 'validation' is empty, since the run has val_fraction=0; allowed: test, train")

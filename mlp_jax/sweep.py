@@ -37,6 +37,7 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
     """
     space = parse(config.sweep.to_dict(), config, configs.check)
     dataset = experiment.load_for(config, folder)
+    experiment.check_against(config, dataset)
     workdir.create(folder)
     with workdir.lock(folder):
         workdir.write_bytes(folder / configs.FILE, configs.to_json(config).encode())

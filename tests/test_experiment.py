@@ -312,3 +312,10 @@ def test_seeds_that_were_finished_are_not_trained_again(data, tmp_path, monkeypa
     assert len(set(kept[:3])) == 3
     assert summary_of(tmp_path / "run") == summary_of(tmp_path / "whole")
     assert lines(tmp_path / "run/metrics.jsonl") == lines(tmp_path / "whole/metrics.jsonl")
+
+
+@pytest.mark.parametrize("field", [{"val_fraction": 1e-6}, {"mesh": "data:99"}])
+def test_what_only_data_and_devices_can_tell_leaves_no_workdir(field, data, tmp_path):
+    with pytest.raises(UserError, match=next(iter(field))):
+        run(config_for(data, **field), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
