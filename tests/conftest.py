@@ -23,7 +23,10 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
     import jax
+    from hypothesis import settings
 
+    settings.register_profile("no clock", deadline=None)  # a loaded machine is no failure
+    settings.load_profile("no clock")
     jax.config.update("jax_num_cpu_devices", 8)  # not by XLA_FLAGS, which subprocesses would inherit
     jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -23,7 +23,7 @@ def framed(**options: int) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory):
+def arrays():
     given = framed(num_test=100)
     # A third of the test labels is wrong, so that there are mistakes to tell.
     given["t10k-labels"][::3] = (given["t10k-labels"][::3] + 1) % 4
@@ -125,10 +125,10 @@ def test_another_dataset_of_the_same_shape(finished, tmp_path, capsys):
     ("options", "message"), [({"side": 4}, "images of 36 pixels.*takes 64"), ({"classes": 5}, "5 classes.*knows 4")]
 )
 def test_a_dataset_that_does_not_fit(options, message, finished, tmp_path):
-    write_idx_folder(tmp_path / "other", framed(**options))
+    write_idx_folder(tmp_path / "misfit", framed(**options))
     with pytest.raises(UserError, match=message):
-        evaluate(finished, dataset=str(tmp_path / "other"))
-    assert not list(finished.glob("evaluation-*other*five*"))
+        evaluate(finished, dataset=str(tmp_path / "misfit"))
+    assert not list(finished.glob("evaluation-misfit*"))
 
 
 def test_data_that_changed_since_has_no_rows_held_out(finished, tmp_path, arrays):
@@ -172,10 +172,11 @@ def test_prediction_says_the_same_in_a_table_and_in_json(finished, arrays, tmp_p
         assert probability == f"{row['probability']:.2%}"
 
 
-def test_a_picture_that_cannot_be_read_leaves_no_predictions(copied, tmp_path):
+def test_a_picture_that_cannot_be_read_changes_no_predictions(copied, tmp_path):
+    (copied / "predictions.json").write_text("[]")
     with pytest.raises(UserError, match="is not there"):
         saved.predict(from_json(copied / "config.json"), copied, (str(tmp_path / "none.png"),))
-    assert not (copied / "predictions.json").exists()
+    assert (copied / "predictions.json").read_text() == "[]"
 
 
 def test_a_workdir_without_a_run(tmp_path):
