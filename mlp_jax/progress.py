@@ -24,7 +24,7 @@ def progress(total: float, unit: str) -> Iterator[Show]:
     columns = (
         TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
         BarColumn(bar_width=20),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeRemainingColumn(),
         TextColumn("left"),
     )
