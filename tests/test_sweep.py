@@ -86,8 +86,7 @@ class _Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("method", ["random", "bayes"])
-@pytest.mark.parametrize("call", [1, 3, 5])
+@pytest.mark.parametrize(("method", "call"), [("random", 1), ("random", 4), ("bayes", 3)])
 def test_a_sweep_that_dies_and_goes_on_is_the_undisturbed_one(method, call, data, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "TELL_SECONDS", 0.0)
     config = config_for(data, method, batch=3)
