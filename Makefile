@@ -14,10 +14,10 @@ train: .venv/runtime ## train configs/adam.py
 
 setup: .venv/runtime ## make the environment only
 
-test: .venv/development ## the tests, with coverage
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
+test: .venv/development ## the tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: .venv/development ## the tests with the slow ones and those that need a browser
+test-all: .venv/development ## the tests with the slow ones and those that need a browser, and coverage
 	$(BIN)/python -m pytest -m "" -n 2 --dist worksteal --cov --cov-report=term
 
 lint: .venv/development ## formatter, linter, type checker
