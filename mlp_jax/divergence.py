@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlp_jax.boundary import steps_per_epoch
 from mlp_jax.fit import Task, order_of
 from mlp_jax.gradients import GRADIENTS
 from mlp_jax.model import dropout_masks, forward
@@ -34,7 +35,7 @@ def _cause(task: Task, lane: Lane, rate: float) -> str:
 
 
 def _advance(task: Task, program: Program, lane: Lane, step: int) -> Lane:
-    steps = -(-len(task.train_indices) // task.static.batch_size)
+    steps = steps_per_epoch(len(task.train_indices), task.static.batch_size)
     while int(lane.state.step) < step:
         epoch, batch = divmod(int(lane.state.step), steps)
         stop = min(steps, batch + step - int(lane.state.step))
@@ -47,7 +48,7 @@ def _advance(task: Task, program: Program, lane: Lane, step: int) -> Lane:
 def _first_bad(task: Task, lane: Lane) -> str | None:
     """The first of pre-activations, loss and gradient of this step's batch that is not finite."""
     static, step = task.static, int(lane.state.step)
-    epoch, batch = divmod(step, -(-len(task.train_indices) // static.batch_size))
+    epoch, batch = divmod(step, steps_per_epoch(len(task.train_indices), static.batch_size))
     inputs, labels, real = take_batch(static, task.data, order_of(task, epoch + 1), jnp.int32(batch), static.batch_size)
     masks: tuple[jax.Array, ...] = ()
     if static.dropout:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.boundary import Hparams, Static, split_config
+from mlp_jax.boundary import Hparams, Static, split_config, steps_per_epoch
 from mlp_jax.data import Dataset, split
 from mlp_jax.sharding import Placement
 from mlp_jax.train import (
@@ -151,7 +151,7 @@ def fit(task: Task, program: Program, lane: Lane | None = None, seconds: float =
     """
     config = task.config
     lane = program.init(task.hparams, task.keys) if lane is None else lane
-    steps = -(-len(task.train_indices) // task.static.batch_size)
+    steps = steps_per_epoch(len(task.train_indices), task.static.batch_size)
     per_call = steps_per_call(config, task.static, steps)
     epoch, batch = divmod(int(lane.state.step), steps)
     best_epoch, order = int(lane.best.epoch), None
