@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: train test test-all setup lint bench
+.PHONY: train test test-all setup lint bench docs
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -25,6 +25,10 @@ lint: .venv/development ## formatter, linter, type checker
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: .venv/documentation ## the pages of docs/ as HTML in docs/_build/html, every link checked
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b linkcheck docs docs/_build/linkcheck
+
 bench: .venv/runtime ## the short benchmarks
 	$(BIN)/python -m benchmarks
 
@@ -37,6 +41,11 @@ bench: .venv/runtime ## the short benchmarks
 .venv/development: requirements-dev.txt .venv/runtime
 	@echo "Installing requirements-dev.txt into .venv"
 	@$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+.venv/documentation: docs/requirements.txt | $(BIN)/python
+	@echo "Installing docs/requirements.txt into .venv"
+	@$(PIP) install -r docs/requirements.txt
 	@touch $@
 
 $(BIN)/python:
