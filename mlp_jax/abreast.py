@@ -17,17 +17,18 @@ from mlp_jax.boundary import Static, steps_per_epoch
 from mlp_jax.fit import Record, Task, order_of, steps_per_call, stops_early, to_record
 from mlp_jax.train import Lane, Program, Rows, end_epoch, init_lane, train_steps
 
-MOST_LANES = 256
+MOST_LANES = 256  # under way at once, on all devices together
 SHARE_OF_MEMORY = 0.5
 
 
-def chunk_size(static: Static, device: jax.Device) -> int:
-    """Lanes of a chunk: as many as half the device's memory holds, a power of two, at most 256."""
+def chunk_size(static: Static, device: jax.Device, devices: int = 1) -> int:
+    """Lanes of a chunk: as many as half the device's memory holds, a power of two, at most its share of 256."""
     weights = sum((a + 1) * b for a, b in zip(static.sizes[:-1], static.sizes[1:], strict=True))
     rows = sum(static.sizes) * static.batch_size
     bytes_per_lane = static.dtype.itemsize * (7 * weights + 4 * rows)  # w, g, m, v, update, best, one to spare
     memory = (device.memory_stats() or {}).get("bytes_limit", 2**32)
-    return 1 << min(MOST_LANES, max(1, int(SHARE_OF_MEMORY * memory / bytes_per_lane))).bit_length() - 1
+    fitting = max(1, int(SHARE_OF_MEMORY * memory / bytes_per_lane))
+    return 1 << min(max(1, MOST_LANES // devices), fitting).bit_length() - 1
 
 
 def stack(trees: Sequence[Any]) -> Any:
@@ -43,12 +44,15 @@ def compile_abreast(tasks: Sequence[Task], shared: bool) -> Program:
     steps = jax.vmap(partial(train_steps, first.static), in_axes=(0, 0, None, rows, 0, None, None))
     end = jax.vmap(partial(end_epoch, first.static), in_axes=(None, None, rows, 0))
     hparams, keys, order, validation = _arguments(tasks, shared, 1)
+    whole = first.placement.whole
     lane = jax.eval_shape(init, hparams, keys)
+    lane = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), lane)
     number = np.int32(0)
+    jit = partial(jax.jit, out_shardings=whole)
     return Program(
-        jax.jit(init).lower(hparams, keys).compile(),
-        jax.jit(steps, donate_argnums=4).lower(hparams, keys, first.data, order, lane, number, number).compile(),
-        jax.jit(end, donate_argnums=3).lower(first.data, number, validation, lane).compile(),
+        jit(init).lower(hparams, keys).compile(),
+        jit(steps, donate_argnums=4).lower(hparams, keys, first.data, order, lane, number, number).compile(),
+        jit(end, donate_argnums=3).lower(first.data, number, validation, lane).compile(),
     )
 
 

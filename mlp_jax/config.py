@@ -65,7 +65,8 @@ def _sizes(value: tuple[object, ...]) -> bool:
 
 
 def _axes(value: str) -> bool:
-    return re.fullmatch(r"|(data|lanes):[1-9]\d{0,4}|lanes:[1-9]\d{0,4},data:[1-9]\d{0,4}", value) is not None
+    size = r":[1-9]\d{0,4}(,(?!$)|$)"
+    return re.fullmatch(f"(lanes{size})?(data{size})?(fsdp{size})?", value) is not None
 
 
 _Range = tuple[Callable[[Any], bool], str]  # whether a value is allowed; what is allowed, in words
@@ -102,7 +103,7 @@ RANGES: dict[str, _Range] = {
     "batch_size": _whole(0, 2**31 - 1),
     "num_epochs": _whole(1, 1_000_000),
     "early_stopping": _whole(0, 1_000_000),
-    "mesh": (_axes, "'', 'data:N', 'lanes:N' or 'lanes:N,data:M'"),
+    "mesh": (_axes, "'', or one or more of lanes:N,data:N,fsdp:N in this order"),
     "steps_per_call": _whole(0, 2**31 - 1),
     "checkpoint_seconds": _NOT_NEGATIVE,
 }

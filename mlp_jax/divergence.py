@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.boundary import steps_per_epoch
-from mlp_jax.fit import Task, order_of
+from mlp_jax.fit import Task, order_of, place_lane
 from mlp_jax.gradients import GRADIENTS
 from mlp_jax.model import dropout_masks, forward
 from mlp_jax.train import Lane, Program, take_batch
@@ -16,7 +16,7 @@ def explain(task: Task, program: Program, lane: Lane | None, bad_step: int) -> s
 
     `lane` is a state of an earlier step, None for the start; the replay draws the same rows and masks.
     """
-    lane = program.init(task.hparams, task.keys) if lane is None else jax.device_put(lane, task.placement.whole)
+    lane = program.init(task.hparams, task.keys) if lane is None else place_lane(lane, task.placement)
     lane = _advance(task, program, lane, max(bad_step - 1, int(lane.state.step)))
     place = _first_bad(task, lane)
     if place is None:
@@ -49,7 +49,8 @@ def _first_bad(task: Task, lane: Lane) -> str | None:
     """The first of pre-activations, loss and gradient of this step's batch that is not finite."""
     static, step = task.static, int(lane.state.step)
     epoch, batch = divmod(step, steps_per_epoch(len(task.train_indices), static.batch_size))
-    inputs, labels, real = take_batch(static, task.data, order_of(task, epoch + 1), jnp.int32(batch), static.batch_size)
+    order = order_of(task, epoch + 1)
+    inputs, labels, real, size = take_batch(static, task.data, order, jnp.int32(batch), static.batch_size)
     masks: tuple[jax.Array, ...] = ()
     if static.dropout:
         key = jax.random.fold_in(task.keys.dropout, step)
@@ -63,9 +64,7 @@ def _first_bad(task: Task, lane: Lane) -> str | None:
         if not jnp.isfinite(z).all():
             return f"the output of layer {number}"
     targets = jax.nn.one_hot(labels, static.sizes[-1], dtype=static.dtype)
-    (loss, _), grads = GRADIENTS[static.gradient](
-        static, task.hparams, params, inputs, targets, real / jnp.sum(real), masks
-    )
+    (loss, _), grads = GRADIENTS[static.gradient](static, task.hparams, params, inputs, targets, real / size, masks)
     if not jnp.isfinite(loss):
         return "the loss"
     for number, grad in enumerate(grads, start=1):

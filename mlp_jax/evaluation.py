@@ -29,7 +29,7 @@ def _logits(static: Static, params: Params, data: Data, rows: Rows) -> jax.Array
     """Logits (batches, width, classes) of every row."""
 
     def of_batch(batch: jax.Array) -> jax.Array:
-        inputs, _, _ = take_batch(static, data, rows, batch, rows.indices.shape[1])
+        inputs = take_batch(static, data, rows, batch, rows.indices.shape[1]).inputs
         return forward(params, inputs, static.activation, (), static.precision)[0]
 
     return jax.lax.map(of_batch, jnp.arange(rows.indices.shape[0]))

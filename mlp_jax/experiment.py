@@ -21,7 +21,7 @@ from mlp_jax.data import Dataset, load, load_test, split
 from mlp_jax.divergence import explain
 from mlp_jax.errors import Diverged, Interrupted
 from mlp_jax.evaluation import Tested, evaluate_on
-from mlp_jax.fit import Compiler, Event, NotFinite, Record, Task, fit, make_task, place_data
+from mlp_jax.fit import Compiler, Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
 from mlp_jax.progress import describe, progress
 from mlp_jax.seeds import mean_records, summarize, train_seeds
 from mlp_jax.sharding import Placement, placements
@@ -165,7 +165,7 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
     prints = {"config": fingerprint(config), "data": dataset.fingerprint}
     saved = _restore(config, folder, task, prints)
     records: list[Record] = list(saved.extra["records"]) if saved else []
-    lane = jax.device_put(saved.state, placement.whole) if saved else None
+    lane = place_lane(saved.state, placement) if saved else None
     workdir.write_jsonl(folder / "metrics.jsonl", records)
     compiler = Compiler()
     program = compiler(task)

@@ -7,6 +7,7 @@ computation wherever it runs. No file is written here; the only clock is the one
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax.boundary import Hparams, Static, split_config, steps_per_epoch
 from mlp_jax.data import Dataset, split
-from mlp_jax.sharding import Placement
+from mlp_jax.sharding import Placement, state_shardings
 from mlp_jax.train import (
     EVALUATION_BATCH,
     Data,
@@ -71,6 +72,11 @@ def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Place
     return Task(config, static, hparams, keys, data, train, rows, placement)
 
 
+def place_lane(lane: Lane, placement: Placement) -> Lane:
+    """A lane from the host, or from another placement, on the devices."""
+    return jax.device_put(lane, state_shardings(placement, lane))
+
+
 def place_rows(indices: np.ndarray, size: int, placement: Placement) -> Rows:
     """`indices` in batches of `size`, on the device; a mesh gets batches that divide over it."""
     matrix, total = in_batches(indices, size, -(-size // placement.shards) * placement.shards)
@@ -96,7 +102,7 @@ class Compiler:
     def __call__(self, task: Task, variant: Any = None, compile: Callable[[], Program] | None = None) -> Program:
         """The program of a task; `compile` makes another `variant` of it than that of a single lane."""
         counts = (len(task.train_indices), task.validation.indices.shape, task.data.images.shape)
-        key = (task.static, counts, str(task.placement), variant)
+        key = (task.static, counts, task.placement, variant)
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -109,7 +115,8 @@ class Compiler:
 
 
 def _compile_single(task: Task) -> Program:
-    return compile_program(task.static, task.hparams, task.keys, task.data, order_of(task, 1), task.validation)
+    arguments = task.static, task.hparams, task.keys, task.data, order_of(task, 1), task.validation
+    return compile_program(*arguments, partial(state_shardings, task.placement), task.placement.whole)
 
 
 def order_of(task: Task, epoch: int) -> Rows:

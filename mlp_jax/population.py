@@ -1,11 +1,11 @@
 """Many lanes. On a CPU every device takes the next one from a queue, so that a lane is exactly a single run.
 
-On an accelerator lanes of one shape train side by side in chunks.
+On an accelerator every device takes the next chunk of lanes of one shape, which train side by side.
 """
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from mlp_jax.abreast import chunk_size, compile_abreast, fit_abreast
 from mlp_jax.boundary import Static, split_config
 from mlp_jax.data import Dataset
-from mlp_jax.fit import Compiler, NotFinite, Record, fit, make_task, place_data
+from mlp_jax.fit import Compiler, NotFinite, Record, fit, make_task, place_data, place_lane
 from mlp_jax.sharding import Placement, placements
 from mlp_jax.train import Data, Lane
 
@@ -33,13 +33,14 @@ class Population:
     """The places where lanes train at the same time, the data that lies there, and the programs compiled for them."""
 
     def __init__(self, dataset: Dataset, mesh: str = "", chunk: int = 0) -> None:
-        """`chunk` lanes train side by side on each device; 0: one on a CPU, what the memory holds elsewhere."""
+        """`chunk` lanes train side by side at each place; 0: one on a CPU, what the memory holds elsewhere."""
         self.dataset = dataset
         self.compiler = Compiler()
         self._chunk = chunk
+        self._abreast = chunk > 1 or (not chunk and jax.devices()[0].platform != "cpu")
         self._places: list[tuple[Placement, Data]] = [
             (place, place_data(dataset.train_images, dataset.train_labels, dataset.scale, place))
-            for place in placements(mesh)
+            for place in placements(mesh, lanes=True)
         ]
 
     @property
@@ -54,21 +55,21 @@ class Population:
         A member whose loss is not finite comes back with `diverged` set and stops nobody else. Closing the iterator
         stops the others at the end of the call of the program they are in.
         """
-        if self._chunk > 1 or (not self._chunk and jax.devices()[0].platform != "cpu"):
-            return self._train_abreast(members, until)
-        return self._train_in_turn(members, until)
-
-    def _train_in_turn(self, members: Sequence[Member], until: int | None) -> Iterator[tuple[int, Member]]:
-        work = _Work([self._shape(member.config) for member in members])
-        done: queue.Queue[tuple[int, Member | BaseException]] = queue.Queue()
+        units = (
+            self._chunks(members) if self._abreast else [(self._shape(m.config), [i]) for i, m in enumerate(members)]
+        )
+        work = _Work([shape for shape, _ in units])
+        done: queue.Queue[tuple[int, Member] | BaseException] = queue.Queue()
         stop = threading.Event()
+        advance = self._advance_chunk if self._abreast else self._advance
 
         def run(place: int) -> None:
-            while not stop.is_set() and (index := work.take(place)) is not None:
+            while not stop.is_set() and (number := work.take(place)) is not None:
                 try:
-                    done.put((index, self._advance(members[index], place, until, stop)))
+                    for ended in advance(members, units[number][1], place, until, stop):
+                        done.put(ended)
                 except BaseException as error:
-                    done.put((index, error))
+                    done.put(error)
                     return
 
         threads = [threading.Thread(target=run, args=(place,)) for place in range(len(self._places))]
@@ -76,10 +77,10 @@ class Population:
             thread.start()
         try:
             for _ in members:
-                index, result = done.get()
+                result = done.get()
                 if isinstance(result, BaseException):
                     raise result
-                yield index, result
+                yield result
         finally:
             stop.set()
             for thread in threads:
@@ -89,10 +90,31 @@ class Population:
         data = self.dataset
         return split_config(config, data.train_images.shape[1], len(data.class_names), len(data.train_labels))[0]
 
-    def _advance(self, member: Member, place: int, until: int | None, stop: threading.Event) -> Member:
+    def _chunks(self, members: Sequence[Member]) -> list[tuple[Static, list[int]]]:
+        """Members of one shape that are equally far, in chunks."""
+        groups: dict[tuple[Static, int], list[int]] = {}
+        for index, member in enumerate(members):
+            groups.setdefault((self._shape(member.config), len(member.records)), []).append(index)
+        return [
+            (static, indices[start : start + size])
+            for (static, _), indices in groups.items()
+            for size in [self._size(static)]
+            for start in range(0, len(indices), size)
+        ]
+
+    def _size(self, static: Static) -> int:
+        return self._chunk or chunk_size(static, jax.local_devices()[0], len(self._places))
+
+    def _advance(
+        self, members: Sequence[Member], indices: list[int], place: int, until: int | None, stop: threading.Event
+    ) -> Iterable[tuple[int, Member]]:
+        (index,) = indices
+        return [(index, self._advance_one(members[index], place, until, stop))]
+
+    def _advance_one(self, member: Member, place: int, until: int | None, stop: threading.Event) -> Member:
         placement, data = self._places[place]
         task = make_task(member.config, self.dataset, data, placement)
-        lane = None if member.lane is None else jax.device_put(member.lane, placement.whole)
+        lane = None if member.lane is None else place_lane(member.lane, placement)
         last = until or member.config.num_epochs
         records = list(member.records)
         if records and records[-1]["epoch"] >= last:
@@ -108,28 +130,24 @@ class Population:
             return member._replace(records=(*records, bad.record), diverged=True)
         return member._replace(lane=jax.device_get(lane), records=tuple(records))
 
-    def _train_abreast(self, members: Sequence[Member], until: int | None) -> Iterator[tuple[int, Member]]:
-        shared = len({member.config.seed for member in members}) == 1
-        groups: dict[tuple[Static, int], list[int]] = {}
-        for index, member in enumerate(members):
-            groups.setdefault((self._shape(member.config), len(member.records)), []).append(index)
-        placement, data = self._places[0]
-        for (static, _), indices in groups.items():
-            size = self._chunk or chunk_size(static, jax.devices()[0])
-            for start in range(0, len(indices), size):
-                chosen = indices[start : start + size]
-                tasks = [make_task(members[index].config, self.dataset, data, placement) for index in chosen]
-                filled = tasks + tasks[:1] * (size - len(tasks))
-                lanes = [lane for lane in (members[index].lane for index in chosen) if lane is not None]
-                lanes += lanes[:1] * (size - len(lanes)) if lanes else []
-                program = self.compiler(tasks[0], (size, shared), partial(compile_abreast, filled, shared))
-                records = {index: list(members[index].records) for index in chosen}
-                for number, record, lane, diverged in fit_abreast(filled, len(tasks), program, shared, lanes, until):
-                    index = chosen[number]
-                    records[index].append(record)
-                    if lane is not None:
-                        done = tuple(records[index])
-                        yield index, members[index]._replace(lane=lane, records=done, diverged=diverged)
+    def _advance_chunk(
+        self, members: Sequence[Member], indices: list[int], place: int, until: int | None, stop: threading.Event
+    ) -> Iterable[tuple[int, Member]]:
+        placement, data = self._places[place]
+        tasks = [make_task(members[index].config, self.dataset, data, placement) for index in indices]
+        size, shared = self._size(tasks[0].static), len({member.config.seed for member in members}) == 1
+        filled = tasks + tasks[:1] * (size - len(tasks))
+        lanes = [lane for lane in (members[index].lane for index in indices) if lane is not None]
+        lanes += lanes[:1] * (size - len(lanes)) if lanes else []
+        program = self.compiler(tasks[0], (size, shared), partial(compile_abreast, filled, shared))
+        records = {index: list(members[index].records) for index in indices}
+        for number, record, lane, diverged in fit_abreast(filled, len(tasks), program, shared, lanes, until):
+            index = indices[number]
+            records[index].append(record)
+            if lane is not None:
+                yield index, members[index]._replace(lane=lane, records=tuple(records[index]), diverged=diverged)
+            if stop.is_set():
+                return
 
 
 class _Work:

@@ -1,5 +1,6 @@
 """What has to be decided before JAX starts: devices, threads, 64-bit mode, the compilation cache."""
 
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -27,9 +28,9 @@ def prepare(config: ConfigDict) -> None:
 
     from mlp_jax.sharding import parse_mesh
 
-    sizes = parse_mesh(config.mesh)
     population = "sweep" in config or config.seeds > 1
-    cpu_devices = sizes["lanes"] * sizes["data"] if config.mesh else usable_cores() if population else 1
+    named = math.prod(parse_mesh(config.mesh).values())
+    cpu_devices = named if config.mesh else usable_cores() if population else 1
     chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
     if cpu_devices > 1 and not chosen:
         jax.config.update("jax_num_cpu_devices", cpu_devices)

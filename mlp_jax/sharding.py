@@ -4,26 +4,33 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from mlp_jax.errors import UserError
 
+AXES = ("lanes", "data", "fsdp")
+
 
 class Placement(NamedTuple):
-    """`whole` is for what every device has a copy of, `rows` for an index matrix with its columns in `shards` parts."""
+    """`whole` is for what every device has a copy of, `rows` for an index matrix with its columns in `shards` parts.
+
+    Of `parts` > 1 every device keeps one part in so many of each weight matrix and of all that has its shape (moments,
+    best parameters); it is put together where a product needs it.
+    """
 
     whole: Any
     rows: Any
     shards: int
+    parts: int = 1
 
 
 def parse_mesh(mesh: str) -> dict[str, int]:
-    """'lanes:2,data:4' -> {'lanes': 2, 'data': 4}; an axis left out has one device."""
-    sizes = {"lanes": 1, "data": 1}
+    """'lanes:2,data:4' -> {'lanes': 2, 'data': 4, 'fsdp': 1}; an axis left out has one device."""
+    sizes = dict.fromkeys(AXES, 1)
     for part in filter(None, mesh.split(",")):
         axis, _, size = part.partition(":")
         if axis not in sizes or not size.isdigit() or int(size) < 1:
-            raise UserError(f"mesh: {mesh!r} is not of the form 'data:N', 'lanes:N' or 'lanes:N,data:M'")
+            raise UserError(f"mesh: {mesh!r} is not made of 'lanes:N', 'data:N' and 'fsdp:N', in this order")
         sizes[axis] = int(size)
     return sizes
 
@@ -33,27 +40,39 @@ def on_device(device: jax.Device) -> Placement:
     return Placement(SingleDeviceSharding(device), SingleDeviceSharding(device), 1)
 
 
-def over_devices(devices: list[jax.Device]) -> Placement:
-    """Data parallel over `devices`: parameters and data replicated, each minibatch divided."""
+def over_devices(devices: list[jax.Device], parts: int = 1) -> Placement:
+    """Data parallel over `devices`: each minibatch divided among all, the weights among every `parts` neighbours."""
     if len(devices) == 1:
         return on_device(devices[0])
-    mesh = Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
-    return Placement(
-        NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "data")), len(devices)
-    )
+    mesh = Mesh(np.array(devices).reshape(-1, parts), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    rows = PartitionSpec(None, ("data", "fsdp"))
+    return Placement(NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, rows), len(devices), parts)
 
 
-def placements(mesh: str) -> list[Placement]:
-    """One placement for every lane that trains at the same time, as `config.mesh` says.
+def state_shardings(placement: Placement, tree: Any) -> Any:
+    """Where each leaf of a lane lies: a matrix in `parts` parts along its longest axis that divides, the rest whole."""
 
-    By default a CPU's devices take a lane each, and an accelerator's devices together take one.
+    def of_leaf(leaf: Any) -> Sharding:
+        lengths = [length if length % placement.parts == 0 else 0 for length in leaf.shape]
+        if placement.parts == 1 or len(lengths) < 2 or not max(lengths):
+            return placement.whole
+        axis = lengths.index(max(lengths))
+        return NamedSharding(placement.whole.mesh, PartitionSpec(*[None] * axis, "fsdp"))
+
+    return jax.tree.map(of_leaf, tree)
+
+
+def placements(mesh: str, lanes: bool = False) -> list[Placement]:
+    """One placement for every lane (of an accelerator: chunk of lanes) that trains at the same time.
+
+    Where `config.mesh` says nothing, a population's `lanes` take a device each, as do all on a CPU; a run alone takes
+    all devices of an accelerator.
     """
     devices = jax.devices()
     sizes = parse_mesh(mesh)
     if not mesh:
-        on_cpu = devices[0].platform == "cpu"
-        sizes = {"lanes": len(devices) if on_cpu else 1, "data": 1 if on_cpu else len(devices)}
-    lanes, data = sizes["lanes"], sizes["data"]
-    if lanes * data > len(devices):
-        raise UserError(f"mesh: {mesh!r} asks for {lanes * data} devices; there are {len(devices)}")
-    return [over_devices(devices[lane * data : (lane + 1) * data]) for lane in range(lanes)]
+        sizes |= {"lanes" if lanes or devices[0].platform == "cpu" else "data": len(devices)}
+    count, each = sizes["lanes"], sizes["data"] * sizes["fsdp"]
+    if count * each > len(devices):
+        raise UserError(f"mesh: {mesh!r} asks for {count * each} devices; there are {len(devices)}")
+    return [over_devices(devices[lane * each : (lane + 1) * each], sizes["fsdp"]) for lane in range(count)]

@@ -161,29 +161,39 @@ def _layer_norms(params: Params) -> Array:
     return jnp.stack([jnp.sqrt(jnp.sum(layer.w**2) + jnp.sum(layer.b**2)) for layer in params])
 
 
-def take_batch(static: Static, data: Data, rows: Rows, batch: Array, size: int) -> tuple[Array, Array, Array]:
-    """Inputs (width, in), labels (width,) and real (width,): 1 for rows that count, 0 for fillers."""
+class Batch(NamedTuple):
+    """Inputs (width, in), labels (width,), real (width,): 1 for rows that count, 0 for fillers; the sum of `real`.
+
+    The sum is a number of its own since adding up a batch that is divided over devices makes them talk.
+    """
+
+    inputs: Array
+    labels: Array
+    real: Array
+    size: Array
+
+
+def take_batch(static: Static, data: Data, rows: Rows, batch: Array, size: int) -> Batch:
+    """Batch number `batch` of `rows`, of which `size` columns hold rows."""
     indices = rows.indices[batch]
     inputs = data.images[indices].astype(static.dtype) * data.scale.astype(static.dtype)
-    column = lax.iota(jnp.int32, indices.shape[0])
-    real = (column < size) & (batch * size + column < rows.total)
-    return inputs, data.labels[indices], real.astype(static.dtype)
+    count = jnp.minimum(size, rows.total - batch * size)
+    real = lax.iota(jnp.int32, indices.shape[0]) < count
+    return Batch(inputs, data.labels[indices], real.astype(static.dtype), count.astype(static.dtype))
 
 
 def _targets(static: Static, labels: Array) -> Array:
     return jax.nn.one_hot(labels, static.sizes[-1], dtype=static.dtype)
 
 
-def train_step(
-    static: Static, hparams: Hparams, keys: Keys, lane: Lane, inputs: Array, labels: Array, real: Array
-) -> Lane:
-    """One update on one batch; `real` is 1 for rows that count and 0 for fillers."""
+def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: Batch) -> Lane:
+    """One update on one batch."""
     state, sums = lane.state, lane.sums
+    inputs, labels, real, size = batch
     masks: tuple[Array, ...] = ()
     if static.dropout:
         key = jax.random.fold_in(keys.dropout, state.step)
         masks = dropout_masks(key, hparams.dropout_rate, len(labels), static.sizes[1:-1], static.dtype)
-    size = jnp.sum(real)
     (loss, logits), grads = GRADIENTS[static.gradient](
         static, hparams, state.params, inputs, _targets(static, labels), real / size, masks
     )
@@ -194,7 +204,8 @@ def train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
 
-    correct = jnp.sum((lax.argmax(logits, 1, jnp.int32) == labels) & (real > 0), dtype=jnp.int32)
+    # Counted in the dtype of the gradient (exact to 2²⁴ rows), so that devices send the two together.
+    correct = jnp.sum(jnp.where(lax.argmax(logits, 1, jnp.int32) == labels, real, 0)).astype(jnp.int32)
     bad = (sums.first_bad < 0) & ~jnp.isfinite(loss)
     probes = sums.probes
     if static.probes:
@@ -209,7 +220,7 @@ def train_steps(
     """Batches `start` … `stop` − 1 of the epoch whose row order is `order`; one program for any two bounds."""
 
     def body(batch: Array, lane: Lane) -> Lane:
-        return train_step(static, hparams, keys, lane, *take_batch(static, data, order, batch, static.batch_size))
+        return train_step(static, hparams, keys, lane, take_batch(static, data, order, batch, static.batch_size))
 
     return lax.fori_loop(start, stop, body, lane)
 
@@ -227,7 +238,7 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
     classes, hidden = static.sizes[-1], static.sizes[1:-1]
 
     def body(batch: Array, total: Evaluation) -> Evaluation:
-        inputs, labels, real = take_batch(static, data, rows, batch, rows.indices.shape[1])
+        inputs, labels, real, _ = take_batch(static, data, rows, batch, rows.indices.shape[1])
         logits, cache = forward(params, inputs, static.activation, (), static.precision)
         losses = LOSSES[static.loss].value(logits, _targets(static, labels))
         alive = total.alive
@@ -287,18 +298,30 @@ class Program(NamedTuple):
     end_epoch: Callable[[Data, Placed, Rows, Lane], tuple[Lane, EpochStats]]
 
 
-def compile_program(static: Static, hparams: Hparams, keys: Keys, data: Data, order: Rows, validation: Rows) -> Program:
+def compile_program(
+    static: Static,
+    hparams: Hparams,
+    keys: Keys,
+    data: Data,
+    order: Rows,
+    validation: Rows,
+    lane_lies: Any,
+    stats_lie: Any,
+) -> Program:
     """Compiles ahead of time for arguments like these, so that no clock of an epoch sees a compiler.
 
-    The lane is donated: a call overwrites the state it was given.
+    `lane_lies` maps a lane to where its leaves lie, `stats_lie` is where the figures of an epoch do. The lane is
+    donated: a call overwrites the state it was given.
     """
-    init = jax.jit(partial(init_lane, static)).lower(hparams, keys).compile()
     lane = jax.eval_shape(partial(init_lane, static), hparams, keys)
-    steps = jax.jit(partial(train_steps, static), donate_argnums=4)
-    end = jax.jit(partial(end_epoch, static), donate_argnums=3)
+    places = lane_lies(lane)
+    lane = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), lane, places)
+    init = jax.jit(partial(init_lane, static), out_shardings=places)
+    steps = jax.jit(partial(train_steps, static), donate_argnums=4, out_shardings=places)
+    end = jax.jit(partial(end_epoch, static), donate_argnums=3, out_shardings=(places, stats_lie))
     number = np.int32(0)
     return Program(
-        init,
+        init.lower(hparams, keys).compile(),
         steps.lower(hparams, keys, data, order, lane, number, number).compile(),
         end.lower(data, number, validation, lane).compile(),
     )

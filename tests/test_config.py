@@ -62,7 +62,7 @@ FIELDS: dict[str, tuple[list, list]] = {
     "precision": (["float32", "tf32", "bfloat16", "float64"], ["float16", "fp32", ""]),
     "probes": ([True, False], [1]),
     "mesh": (
-        ["", "data:8", "lanes:2", "lanes:2,data:4"],
+        ["", "data:8", "lanes:2", "fsdp:4", "lanes:2,data:4,fsdp:2"],
         ["8", "data", "data:0", "data:-1", "data:2,data:2", "rows:2", "data:2,", "lanes:1,lanes:2", "data:٣"],
     ),
     "steps_per_call": ([0, 100], [-1, 1.0]),

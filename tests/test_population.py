@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mlp_jax.population import Member, Population
+from tests.test_sharding import collectives
 from tests.training import leaves, same_bits, small_config, small_dataset, train
 
 
@@ -87,12 +88,15 @@ def test_an_error_in_a_lane_ends_the_population(monkeypatch):
         trained(Population(small_dataset(), "lanes:2"), [Member(config) for config in configs()])
 
 
-def test_lanes_over_devices_need_no_communication():
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_lanes_over_devices_need_no_communication(chunk):
     """Each lane's program lies on one device: nothing in it could talk to another."""
-    population = Population(small_dataset(), "lanes:2")
-    trained(population, [Member(small_config(learning_rate=rate)) for rate in (0.1, 0.01)])
+    population = Population(small_dataset(), "lanes:2", chunk)
+    configs = [small_config(learning_rate=rate) for rate in (0.1, 0.01, 0.03, 0.001)]
+    assert len(trained(population, [Member(config) for config in configs])) == 4
+    for *_, placement, _ in population.compiler._programs:
+        assert len(placement.whole.device_set) == 1
     for program in population.compiler._programs.values():
-        text = program.train_steps.as_text()
-        assert "all-reduce" not in text
-        assert "all-gather" not in text
+        assert collectives(program.train_steps) == []
+        assert collectives(program.end_epoch) == []
     assert jax.device_count() == 8
