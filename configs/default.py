@@ -70,9 +70,10 @@ def get_config() -> ConfigDict:
     config.evaluate_split = "test"  # test, validation (the rows held out), train (the rows trained on)
 
     # The machine
-    # Devices an axis, as 'data:8' or 'lanes:2,data:4': `data` divide each minibatch, `fsdp` that and every weight matrix
-    # with its moments, for nets that one device cannot hold; `lanes` train a network each. '': one CPU device, or all of an
-    # accelerator (data for a run, lanes for a sweep or several seeds). Never changes the result but for rounding.
+    # Devices an axis, as 'data:8' or 'lanes:2,data:4': `data` divide each minibatch; `fsdp` do that and keep a part
+    # each of every weight matrix and its moments, for nets too large for one device; `lanes` train a network each.
+    # '': one CPU device, or all of an accelerator (data for a run, lanes for a sweep or several seeds). Changes the
+    # result by rounding at most.
     config.mesh = ""
     config.steps_per_call = 0  # steps of one call of the program; 0: about two seconds' worth. Never changes the result
 
