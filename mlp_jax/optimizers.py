@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 Tree = Any  # any pytree of arrays
 Number = Array | float
@@ -132,11 +132,12 @@ def adam(learning_rate: Number, beta1: Number = 0.9, beta2: Number = 0.999, eps:
     def update(grads: Tree, state: MomentsState, params: Tree) -> tuple[Tree, MomentsState]:
         count, mu, nu = _next_moments(grads, state, beta1, beta2)
 
-        def step(eta: Array, b1: Array, b2: Array, e: Array, t: Array, m: Array, v: Array) -> Array:
+        def step(eta: Array, b1: Array, b2: Array, e: Array, t: Array, g: Array, m: Array, v: Array) -> Array:
+            g, m, v = _apart(g, m, v)
             c1, root_c2 = 1 - b1**t, jnp.sqrt(1 - b2**t)  # η·m̂/(√v̂ + ε), with the corrections taken out of the loop
-            return -(eta * root_c2 / c1) * m / (_root(v) + e * root_c2)
+            return -(eta * root_c2 / c1) * _mean(b1, g, m) / (_root(_mean_square(b2, g, v)) + e * root_c2)
 
-        steps = _map(step, (learning_rate, beta1, beta2, eps, count), mu, nu)
+        steps = _map(step, (learning_rate, beta1, beta2, eps, count), grads, state.mu, state.nu)
         return _as_updates(steps, params), MomentsState(count, mu, nu)
 
     return Optimizer(_init_moments, update)
@@ -148,12 +149,13 @@ def nadam(learning_rate: Number, beta1: Number = 0.9, beta2: Number = 0.999, eps
     def update(grads: Tree, state: MomentsState, params: Tree) -> tuple[Tree, MomentsState]:
         count, mu, nu = _next_moments(grads, state, beta1, beta2)
 
-        def step(eta: Array, b1: Array, b2: Array, e: Array, t: Array, m: Array, v: Array, g: Array) -> Array:
+        def step(eta: Array, b1: Array, b2: Array, e: Array, t: Array, g: Array, m: Array, v: Array) -> Array:
+            g, m, v = _apart(g, m, v)
             root_c2 = jnp.sqrt(1 - b2**t)
-            ahead = (b1 / (1 - b1 ** (t + 1))) * m + ((1 - b1) / (1 - b1**t)) * g
-            return -(eta * root_c2) * ahead / (_root(v) + e * root_c2)
+            ahead = (b1 / (1 - b1 ** (t + 1))) * _mean(b1, g, m) + ((1 - b1) / (1 - b1**t)) * g
+            return -(eta * root_c2) * ahead / (_root(_mean_square(b2, g, v)) + e * root_c2)
 
-        steps = _map(step, (learning_rate, beta1, beta2, eps, count), mu, nu, grads)
+        steps = _map(step, (learning_rate, beta1, beta2, eps, count), grads, state.mu, state.nu)
         return _as_updates(steps, params), MomentsState(count, mu, nu)
 
     return Optimizer(_init_moments, update)
@@ -164,9 +166,24 @@ def _init_moments(params: Tree) -> MomentsState:
 
 
 def _next_moments(grads: Tree, state: MomentsState, beta1: Number, beta2: Number) -> tuple[Array, Tree, Tree]:
-    mu = _map(lambda b, g, m: b * m + (1 - b) * g, (beta1,), grads, state.mu)
-    nu = _map(lambda b, g, v: b * v + (1 - b) * g * g, (beta2,), grads, state.nu)
-    return state.count + 1, mu, nu
+    return state.count + 1, _map(_mean, (beta1,), grads, state.mu), _map(_mean_square, (beta2,), grads, state.nu)
+
+
+def _mean(beta: Array, g: Array, m: Array) -> Array:
+    return beta * m + (1 - beta) * g
+
+
+def _mean_square(beta: Array, g: Array, v: Array) -> Array:
+    return beta * v + (1 - beta) * g * g
+
+
+def _apart(*leaves: Array) -> tuple[Array, ...]:
+    """The same arrays; on a CPU what is computed from them is not shared with what is computed from the originals.
+
+    The step takes the new moments from the old ones a second time. Then m, v and w all read the same arrays, and XLA
+    makes one loop of the three (see `runtime._fuse_outputs`) where it would write the moments and read them again.
+    """
+    return lax.optimization_barrier(leaves) if jax.default_backend() == "cpu" else leaves
 
 
 def add_decoupled_weight_decay(

@@ -24,6 +24,7 @@ def prepare(config: ConfigDict) -> None:
     A run on a CPU gets one device, a population one a core, a mesh as many as it names; the user's own
     XLA_FLAGS or JAX_NUM_CPU_DEVICES win.
     """
+    _fuse_outputs()
     import jax
 
     from mlp_jax.sharding import parse_mesh
@@ -37,6 +38,16 @@ def prepare(config: ConfigDict) -> None:
     if config.precision == "float64":
         jax.config.update("jax_enable_x64", True)
     _use_compilation_cache(cache_folder() / "xla")
+
+
+def _fuse_outputs() -> None:
+    """Lets XLA compute several outputs in one loop on a CPU, which halves the time of Adam's update; no result changes.
+
+    XLA reads the flag once, as its first device starts; it is none of those that one program alone can be given.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_backend_extra_options" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_extra_options=xla_cpu_use_multi_output_fusion".strip()
 
 
 def _use_compilation_cache(folder: Path) -> None:

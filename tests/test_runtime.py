@@ -167,3 +167,17 @@ def test_the_commit_is_that_of_the_checkout_or_nothing(monkeypatch, tmp_path):
     assert runtime._commit() == git("rev-parse", "HEAD")[:12] + "+"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert runtime._commit() == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion"),
+        ("--a=b", "--a=b --xla_backend_extra_options=xla_cpu_use_multi_output_fusion"),
+        ("--xla_backend_extra_options=x", "--xla_backend_extra_options=x"),
+    ],
+)
+def test_the_flag_for_one_loop_joins_those_of_the_user_and_yields_to_his_own(given, expected, updates, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", given)
+    runtime.prepare(small_config())
+    assert os.environ["XLA_FLAGS"] == expected
