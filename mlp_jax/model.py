@@ -95,7 +95,18 @@ def init_params(key: Array, sizes: tuple[int, ...], init: str, init_scale: Array
 
 
 def _float_product(precision: lax.Precision) -> Callable[[Array, Array], Array]:
-    return lambda a, b: jnp.dot(a, b, precision=precision)
+    """a·b. For one row its derivative by b is written out as a column times a row, as the backprop by hand has it.
+
+    XLA multiplies elementwise there and fuses that with the optimizer's update: 0.65 of a step's time at batch size 1.
+    What `jax.grad` makes of the product itself stays a product and a transpose.
+    """
+
+    def dot(a: Array, b: Array) -> Array:
+        return jnp.dot(a, b, precision=precision)
+
+    row_dot = jax.custom_vjp(dot)
+    row_dot.defvjp(lambda a, b: (dot(a, b), (a, b)), lambda ab, d: (dot(d, ab[1].T), dot(ab[0].T, d)))
+    return lambda a, b: row_dot(a, b) if a.ndim == 2 and a.shape[0] == 1 else dot(a, b)
 
 
 def _bfloat16_product(a: Array, b: Array) -> Array:
