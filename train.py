@@ -1,6 +1,7 @@
 """The assignment's command line: its 18 flags become a config, and the config the same run that main.py trains."""
 
 import argparse
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -111,4 +112,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end in one line
     sys.exit(main(sys.argv[1:]))

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from configs import default
 from mlp_jax.errors import UserError, not_one_of
 from mlp_jax.tracking import redact
+from mlp_jax.workdir import check_seal
 
 FILE = "config.json"
 _LARGEST_FILE = 1 << 20  # bytes; a config.json has about 2000
@@ -325,19 +326,23 @@ def to_json(config: ConfigDict) -> str:
 
 def from_json(path: str | Path) -> ConfigDict:
     """The config that `to_json` wrote to a file; a field that an older version did not have gets its default."""
+    path = Path(path)
     try:
         if not os.path.isfile(path):
             raise UserError("no such file")
-        if Path(path).stat().st_size > _LARGEST_FILE:
+        if path.stat().st_size > _LARGEST_FILE:
             raise UserError(f"it is larger than {_LARGEST_FILE} bytes")
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        fields = json.loads(content.decode())
         if not isinstance(fields, dict):
             raise UserError(f"it holds {type(fields).__name__}, not an object of fields")
-        return complete(fields)
+        config = complete(fields)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from error
+    check_seal(path, content)
+    return config
 
 
 def describe(config: ConfigDict) -> str:

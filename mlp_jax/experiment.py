@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from mlp_jax.sharding import Placement, placements
 from mlp_jax.tracking import open_tracker
 from mlp_jax.train import Lane, init_lane
 
+SEALED_AT_THE_END = ("metrics.jsonl", "evaluation.json", "summary.json")
+
 
 def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     """Trains what `config` says in the workdir `folder`, or goes on where it was; returns the summary.
@@ -47,9 +50,11 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
         # What a resume reads goes first or last, so that a crash between two of these lines loses nothing.
         (folder / "summary.json").unlink(missing_ok=True)
         if config.resume == "never":
+            (folder / workdir.SUMS).unlink(missing_ok=True)
             for name in ("checkpoints", "seeds"):
                 shutil.rmtree(folder / name, ignore_errors=True)
-        workdir.write_bytes(folder / "config.json", to_json(config).encode())
+        workdir.seal(folder, dict.fromkeys(SEALED_AT_THE_END))
+        workdir.write_sealed(folder / "config.json", to_json(config).encode())
         write_data_card(folder, dataset)
         summary = _train_and_test(config, folder, dataset)
     print(f"{folder}: {_result(summary)}")
@@ -59,7 +64,13 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
 def _is_finished(config: ConfigDict, folder: Path) -> bool:
     if config.resume == "never" or not (folder / "summary.json").exists():
         return False
-    return not changed_fields(from_json(folder / "config.json"), config)
+    if changed_fields(from_json(folder / "config.json"), config):
+        return False
+    for path in (folder / name for name in SEALED_AT_THE_END):
+        if not path.exists() or not workdir.is_as_sealed(path, path.read_bytes()):
+            print(f"{path}: is missing or damaged: made again from the last checkpoint", file=sys.stderr)
+            return False
+    return True
 
 
 def load_for(config: ConfigDict, folder: Path) -> Dataset:
@@ -87,7 +98,7 @@ def write_data_card(folder: Path, dataset: Dataset) -> None:
         "scale": dataset.scale,
         "fingerprint": dataset.fingerprint,
     }
-    workdir.write_json(folder / "data.json", card)
+    workdir.write_sealed(folder / "data.json", workdir.json_bytes(card))
 
 
 class _Trained(NamedTuple):
@@ -100,7 +111,8 @@ class _Trained(NamedTuple):
 def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[str, Any]:
     tracker = open_tracker(config.tracker, json.loads(to_json(config)), folder, folder.name)
     if config.seeds > 1:
-        members, population = train_seeds(config, folder, dataset)
+        with interruptible(folder):
+            members, population = train_seeds(config, folder, dataset)
         records, compile_seconds = mean_records(members), population.compiler.seconds
         workdir.write_jsonl(folder / "metrics.jsonl", records)
         for record in records:
@@ -124,7 +136,11 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
     tracker.finish(summary)
     # The report needs the summary, which marks the run as finished and so is written for good last of all.
     report.write_run_report(folder, json.loads(to_json(complete({}))), summary)
-    workdir.write_json(folder / "summary.json", summary)
+    content = workdir.json_bytes(summary)
+    evaluation = (folder / "evaluation.json").read_bytes()
+    ends = (workdir.jsonl_bytes(records), evaluation, content)
+    workdir.seal(folder, dict(zip(SEALED_AT_THE_END, ends, strict=True)))
+    workdir.write_bytes(folder / "summary.json", content)
     return summary
 
 
@@ -165,6 +181,9 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
     prints = {"config": fingerprint(config), "data": dataset.fingerprint}
     saved = _restore(config, folder, task, prints)
     records: list[Record] = list(saved.extra["records"]) if saved else []
+    if saved and saved.extra.get("threads") != runtime.usable_cores():
+        line = f"{folder}: goes on with {runtime.usable_cores()} usable cores, begun with {saved.extra.get('threads')}:"
+        print(f"{line} the numbers are equal to rounding, perhaps not bit for bit", file=sys.stderr)
     lane = place_lane(saved.state, placement) if saved else None
     workdir.write_jsonl(folder / "metrics.jsonl", records)
     compiler = Compiler()
@@ -225,6 +244,25 @@ def signals() -> Iterator[list[str]]:
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible(folder: Path) -> Iterator[None]:
+    """SIGTERM and SIGINT raise `Interrupted` at once: for work whose finished parts are on the disk already."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.default_int_handler)  # a second one does not wait for the lanes to stop
+        raise Interrupted(f"stopped by {signal.Signals(number).name}; the same command goes on: --workdir={folder}")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -15,7 +16,7 @@ from mlp_jax import experiment, workdir
 from mlp_jax.boundary import split_config
 from mlp_jax.data import Dataset, load_test
 from mlp_jax.dialect import parse, to_yaml
-from mlp_jax.errors import UserError
+from mlp_jax.errors import Interrupted, UserError
 from mlp_jax.evaluation import evaluate_on
 from mlp_jax.population import Member, Population
 from mlp_jax.progress import progress
@@ -40,7 +41,7 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
     experiment.check_against(config, dataset)
     workdir.create(folder)
     with workdir.lock(folder):
-        workdir.write_bytes(folder / configs.FILE, configs.to_json(config).encode())
+        workdir.write_sealed(folder / configs.FILE, configs.to_json(config).encode())
         experiment.write_data_card(folder, dataset)
         defaults = configs.complete({})
         workdir.write_bytes(folder / "sweep.yaml", to_yaml(space, config, defaults).encode())
@@ -66,27 +67,29 @@ def _search(config: ConfigDict, space: Space, study: Study, dataset: Dataset, fo
     population = Population(dataset, config.mesh)
     test = load_test(dataset) if space.report_test else None
     done = len(study.trials())
-    with progress(space.cap or math.inf, "trials") as show, experiment.signals() as stopped:
-        while not study.finished():
-            trials = study.ask(space.batch or BATCH[space.method])
-            if not trials and not study.finished():
-                time.sleep(WAIT_SECONDS)
-            told: list[tuple[Trial, Outcome]] = []
-            last = time.monotonic()
-            for trial, outcome, member in _train(config, space, study, population, trials):
-                if test is not None and member is not None and math.isfinite(outcome.value):
-                    outcome = _with_test(outcome, member, dataset, test)
-                told.append((trial, outcome))
-                done += 1
-                if member is not None:
-                    _track(config, folder, trial, member)
-                if time.monotonic() - last >= TELL_SECONDS:
-                    last = _tell(config, study, told, folder)
-                show(done, _best_text(study))
-                if stopped:
-                    _tell(config, study, told, folder)
-                    raise experiment.Interrupted(f"stopped by {stopped[0]}; go on with --workdir={folder}")
+    told: list[tuple[Trial, Outcome]] = []
+    with progress(space.cap or math.inf, "trials") as show, experiment.interruptible(folder):
+        try:
+            while not study.finished():
+                trials = study.ask(space.batch or BATCH[space.method])
+                if not trials and not study.finished():
+                    time.sleep(WAIT_SECONDS)
+                last = time.monotonic()
+                with closing(_train(config, space, study, population, trials)) as ended:
+                    for trial, outcome, member in ended:
+                        if test is not None and member is not None and math.isfinite(outcome.value):
+                            outcome = _with_test(outcome, member, dataset, test)
+                        told.append((trial, outcome))
+                        done += 1
+                        if member is not None:
+                            _track(config, folder, trial, member)
+                        if time.monotonic() - last >= TELL_SECONDS:
+                            last = _tell(config, study, told, folder)
+                        show(done, _best_text(study))
+                _tell(config, study, told, folder)
+        except Interrupted:
             _tell(config, study, told, folder)
+            raise
 
 
 def _tell(config: ConfigDict, study: Study, told: list[tuple[Trial, Outcome]], folder: Path) -> float:
@@ -99,7 +102,7 @@ def _tell(config: ConfigDict, study: Study, told: list[tuple[Trial, Outcome]], f
 
 def _train(
     config: ConfigDict, space: Space, study: Study, population: Population, trials: Sequence[Trial]
-) -> Iterator[tuple[Trial, Outcome, Member | None]]:
+) -> Generator[tuple[Trial, Outcome, Member | None]]:
     """Each trial as it ends, with its outcome and, where it had one to itself, its lane."""
     groups = _groups(config, space, trials)
     seeds = [_members(configs_of) for configs_of, _ in groups]
@@ -210,12 +213,15 @@ def _write_views(config: ConfigDict, study: Study, folder: Path) -> dict[str, An
     for row in rows:
         if row["number"] in tests:
             row["test/accuracy"] = tests[row["number"]]
-    workdir.write_jsonl(folder / "trials.jsonl", rows)
+    contents = {"trials.jsonl": workdir.jsonl_bytes(rows)}
     best = study.best()
     if best is not None:
         own = trial_config(config, best["config"])
         best = {**best, "config": json.loads(configs.to_json(own))}
-        workdir.write_json(folder / "best.json", best)
+        contents["best.json"] = workdir.json_bytes(best)
+    workdir.seal(folder, contents)
+    for name, content in contents.items():
+        workdir.write_bytes(folder / name, content)
     return best
 
 

@@ -286,7 +286,10 @@ def end_epoch(static: Static, data: Data, train_count: Placed, validation: Rows,
         jnp.where(better, epoch, best.epoch),
     )
     train_loss = sums.loss / train_count.astype(static.dtype)
-    stats = EpochStats(train_loss, sums.correct, val_loss, correct, sums.first_bad, probes)
+    # A last step that makes the parameters infinite leaves no later loss to tell.
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
+    first_bad = jnp.where((sums.first_bad < 0) & ~finite, state.step, sums.first_bad)
+    stats = EpochStats(train_loss, sums.correct, val_loss, correct, first_bad, probes)
     return Lane(state, _no_sums(static), best), stats
 
 

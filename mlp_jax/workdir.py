@@ -1,6 +1,7 @@
 """A run's folder: made, locked against a second process, and its files written whole or not at all."""
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mlp_jax.errors import UserError
+
+SUMS = "sums.json"  # name -> the SHA-256 of what the file may hold: as last written, and as it was before
 
 
 def create(folder: Path) -> None:
@@ -66,6 +69,56 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise UserError(f"{path}: cannot be written: {reason(error)}") from error
 
 
+def write_sealed(path: Path, content: bytes) -> None:
+    """As `write_bytes`, with the file's sum in `sums.json` beside it: `check_seal` then knows a flipped bit."""
+    seal(path.parent, {path.name: content})
+    write_bytes(path, content)
+
+
+def seal(folder: Path, contents: Mapping[str, bytes | None]) -> None:
+    """Keeps the sums of what these files are about to hold, in one step; None forgets a file that will change unsealed.
+
+    The sum before stays valid, so that a crash ahead of the file's own writing leaves nothing that looks damaged.
+    """
+    sums = _sums(folder)
+    for name, content in contents.items():
+        before = sums.pop(name, [])[-1:]
+        if content is not None:
+            after = hashlib.sha256(content).hexdigest()
+            sums[name] = [*before, after] if before != [after] else before
+    write_bytes(folder / SUMS, json_bytes(sums))
+
+
+def is_as_sealed(path: Path, content: bytes) -> bool:
+    """Whether a file's content is what was sealed; a file without a seal passes."""
+    sums = _sums(path.parent).get(path.name)
+    return sums is None or hashlib.sha256(content).hexdigest() in sums
+
+
+def check_seal(path: Path, content: bytes) -> None:
+    """UserError where a file's content is not what was sealed."""
+    if not is_as_sealed(path, content):
+        raise UserError(
+            f"{path}: is damaged or was edited: it differs from its sum in {SUMS}; "
+            f"restore it, or remove {SUMS} to take it as it is"
+        )
+
+
+def _sums(folder: Path) -> dict[str, list[str]]:
+    path = folder / SUMS
+    try:
+        sums = loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged, not JSON: {error}") from error
+    if not isinstance(sums, dict) or not all(isinstance(value, list) for value in sums.values()):
+        raise UserError(f"{path}: is damaged: it holds no lists of sums")
+    return sums
+
+
 def sync(path: Path) -> None:
     """Brings a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -90,13 +143,20 @@ def loads(content: bytes) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes one JSON value, indented, in one step."""
-    write_bytes(path, (dumps(value, indent=2) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """What `write_json` writes."""
+    return (dumps(value, indent=2) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
-    """Reads one JSON value; UserError where the file is missing, unreadable or malformed."""
+    """Reads one JSON value; UserError where the file is missing, unreadable, malformed or not what was sealed."""
     try:
-        return loads(path.read_bytes())
+        content = path.read_bytes()
+        check_seal(path, content)
+        return loads(content)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
     except ValueError as error:
@@ -105,7 +165,12 @@ def read_json(path: Path) -> Any:
 
 def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Writes one JSON object a line, the whole file in one step."""
-    write_bytes(path, "".join(dumps(record) + "\n" for record in records).encode())
+    write_bytes(path, jsonl_bytes(records))
+
+
+def jsonl_bytes(records: Iterable[Mapping[str, Any]]) -> bytes:
+    """What `write_jsonl` writes."""
+    return "".join(dumps(record) + "\n" for record in records).encode()
 
 
 def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:

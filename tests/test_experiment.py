@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from mlp_jax import checkpoint, experiment, workdir
+from mlp_jax.config import from_json
 from mlp_jax.errors import Diverged, Interrupted, UserError
 from mlp_jax.experiment import run
 from mlp_jax.train import Lane
@@ -136,7 +138,7 @@ def test_the_test_set_is_out_of_reach(data, tmp_path):
     plain, permuted = files("plain"), files("permuted")
     test_files = {"summary.json", "evaluation.json", "report.html", "plots/confusion_matrix.png"}
     test_files |= {"plots/mistakes.png", "plots/mistakes_by_cell.png"}
-    timed = {"metrics.jsonl"} | {name for name in plain if name.endswith(("extra.json", "manifest.json"))}
+    timed = {"metrics.jsonl", "sums.json"} | {name for name in plain if name.endswith(("extra.json", "manifest.json"))}
     assert plain.keys() == permuted.keys()
     for name in plain.keys() - test_files - timed:
         assert plain[name] == permuted[name], name
@@ -212,6 +214,23 @@ def test_a_signal_saves_and_says_how_to_go_on(finished, data, tmp_path, monkeypa
 
 
 @pytest.mark.usefixtures("_no_pictures")
+def test_a_signal_ends_a_run_of_several_seeds_between_two_of_them(data, tmp_path, monkeypatch):
+    from mlp_jax import seeds
+
+    keep = seeds._keep
+
+    def signalled(folder, member, dataset):
+        keep(folder, member, dataset)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    config, folder = config_for(data, seeds=3), tmp_path / "run"
+    monkeypatch.setattr(seeds, "_keep", signalled)
+    with pytest.raises(Interrupted, match=f"SIGINT.*--workdir={folder}"):
+        run(config, folder)
+    assert len(list((folder / "seeds").iterdir())) == 1
+
+
+@pytest.mark.usefixtures("_no_pictures")
 def test_a_damaged_checkpoint_costs_time_but_never_numbers(finished, data, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "run"
     monkeypatch.setattr(experiment, "load_test", lambda _: (_ for _ in ()).throw(_Killed()))
@@ -226,6 +245,45 @@ def test_a_damaged_checkpoint_costs_time_but_never_numbers(finished, data, tmp_p
     assert "damaged" in capsys.readouterr().err
     assert lines(folder / "metrics.jsonl") == lines(finished / "metrics.jsonl")
     assert summary_of(folder) == summary_of(finished)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "evaluation.json"])
+@pytest.mark.parametrize("damage", ["flip", "drop"])
+@pytest.mark.usefixtures("_no_pictures")
+def test_a_finished_run_mends_a_file_that_was_damaged_since(name, damage, finished, data, tmp_path, capsys):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    if damage == "drop":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes((folder / name).read_bytes().replace(b"9", b"8", 1))
+    run(config_for(data, num_epochs=3), folder)
+    assert (f"{name}: is missing or damaged" in capsys.readouterr().err) == (name != "summary.json" or damage == "flip")
+    assert lines(folder / "metrics.jsonl") == lines(finished / "metrics.jsonl")
+    assert summary_of(folder) == summary_of(finished)
+    assert (folder / "evaluation.json").read_bytes() == (finished / "evaluation.json").read_bytes()
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_a_config_that_was_damaged_before_the_first_checkpoint_is_refused(data, tmp_path, monkeypatch):
+    """Nothing else would tell: the run would go on with other numbers."""
+    monkeypatch.setattr(experiment, "_train", lambda *_: (_ for _ in ()).throw(_Killed()))
+    with pytest.raises(_Killed):
+        run(config_for(data), tmp_path / "run")
+    monkeypatch.undo()
+    path = tmp_path / "run/config.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(UserError, match=r"config.json: is damaged or was edited"):
+        from_json(path)
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_a_resume_on_other_cores_says_that_bits_may_differ(finished, data, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    run(config_for(data, num_epochs=4), folder)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(experiment.runtime, "usable_cores", lambda: 77)
+    run(config_for(data, num_epochs=5), folder)
+    assert "goes on with 77 usable cores" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_no_pictures")
@@ -268,6 +326,16 @@ def test_divergence_names_the_step_the_layer_and_the_cause(steps_per_call, check
     assert not (tmp_path / "run/summary.json").exists()
     for kept in (tmp_path / "run/checkpoints").glob("*/extra.json"):
         assert all(np.isfinite(r["train/loss"]) for r in json.loads(kept.read_text())["records"])
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_a_last_step_whose_gradient_overflows_is_divergence_too(data, tmp_path):
+    """Its loss is finite, and no later loss tells of the parameters that it left."""
+    config = config_for(data, optimizer="sgd", learning_rate=3e38, batch_size=0, num_epochs=1, val_fraction=0.0)
+    config.update({"init": "random", "init_scale": 30.0})
+    with pytest.raises(Diverged, match=r"step 1: the parameters of layer \d is not finite; .*learning_rate 3e\+38"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run/summary.json").exists()
 
 
 @pytest.mark.usefixtures("_no_pictures")

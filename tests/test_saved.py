@@ -44,7 +44,9 @@ def finished(arrays, tmp_path_factory):
 
 @pytest.fixture
 def copied(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "run")
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / "sums.json").unlink()  # with it, no edited file is read at all
+    return folder
 
 
 def evaluate(folder, **fields):
@@ -131,8 +133,7 @@ def test_a_dataset_that_does_not_fit(options, message, finished, tmp_path):
     assert not list(finished.glob("evaluation-misfit*"))
 
 
-def test_data_that_changed_since_has_no_rows_held_out(finished, tmp_path, arrays):
-    copied = shutil.copytree(finished, tmp_path / "run")
+def test_data_that_changed_since_has_no_rows_held_out(copied, tmp_path, arrays):
     config = json.loads((copied / "config.json").read_text())
     write_idx_folder(tmp_path / "changed", framed(seed=8))
     (copied / "config.json").write_text(json.dumps(config | {"dataset": str(tmp_path / "changed")}))
@@ -255,3 +256,13 @@ def test_a_config_that_is_none(content, copied):
         (copied / "config.json").write_text(content)
     with pytest.raises(UserError):
         saved.read(copied)
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json"])
+def test_an_edited_file_is_refused_by_its_sum(name, finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    text = (folder / name).read_text()
+    (folder / name).write_text(text.replace("255", "254") if name == "data.json" else text.replace("0.001", "0.002"))
+    assert (folder / name).read_text() != text
+    with pytest.raises(UserError, match=f"{name}: is damaged or was edited.*sums.json"):
+        evaluate(folder)

@@ -91,15 +91,15 @@ def test_a_sweep_that_dies_and_goes_on_is_the_undisturbed_one(method, call, data
     monkeypatch.setattr(sweep, "TELL_SECONDS", 0.0)
     config = config_for(data, method, batch=3)
     sweep.run(config, tmp_path / "whole")
-    write, calls = workdir.write_jsonl, []
+    text, calls = workdir.jsonl_bytes, []
 
-    def dying(path, rows):
-        calls.append(path)
+    def dying(rows):
+        calls.append(len(rows))
         if len(calls) == call:
             raise _Killed
-        write(path, rows)
+        return text(rows)
 
-    monkeypatch.setattr(workdir, "write_jsonl", dying)
+    monkeypatch.setattr(workdir, "jsonl_bytes", dying)
     with pytest.raises(_Killed):
         sweep.run(config, tmp_path / "broken")
     sweep.run(config, tmp_path / "broken")

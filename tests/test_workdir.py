@@ -225,3 +225,40 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         workdir.read_json(tmp_path / "config.json")
     with pytest.raises(UserError, match="cannot be read: is a directory"):
         workdir.read_json(tmp_path)
+
+
+def test_a_sealed_file_knows_every_flipped_bit(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    workdir.write_sealed(path, b'{"a": 1}')
+    assert workdir.read_json(path) == {"a": 1}
+    for bit in range(8 * 8):
+        content = bytearray(b'{"a": 1}')
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.json: is damaged"):
+            workdir.read_json(path)
+
+
+def test_a_crash_between_the_seal_and_the_file_leaves_a_file_that_is_believed(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for content in (b"1", b"2", b"2"):
+        workdir.write_sealed(path, content)
+    workdir.seal(tmp_path, {"a.json": b"3"})
+    assert workdir.is_as_sealed(path, b"2")
+    assert workdir.is_as_sealed(path, b"3")
+    assert not workdir.is_as_sealed(path, b"1")  # no longer what it was before
+
+
+def test_a_file_without_a_seal_is_believed_and_a_seal_can_be_taken_back(tmp_path: Path) -> None:
+    assert workdir.is_as_sealed(tmp_path / "b.json", b"x")
+    workdir.write_sealed(tmp_path / "b.json", b"1")
+    workdir.seal(tmp_path, {"b.json": None})
+    assert workdir.is_as_sealed(tmp_path / "b.json", b"x")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"a.json": 3}', b"\xff"])
+def test_damaged_sums_are_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_text("1")
+    (tmp_path / "sums.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"sums\.json: is damaged"):
+        workdir.read_json(tmp_path / "a.json")
