@@ -7,6 +7,7 @@ Pictures go to docs/images, figures to the terminal.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from mlp_jax.plots import Panel, lines  # noqa: E402
 IMAGES, RUNS = ROOT / "docs/images", ROOT / "runs/docs"
 SGD = "--config.optimizer=sgd --config.num_epochs=3"
 DEEP = "--config.hidden_sizes=64,64,64,64,64 --config.num_epochs=3 --config.probes=True"
-FEW = "--config.val_fraction=0.9 --config.num_epochs=30 --config.seeds=3"
+FEW = "--config.val_fraction=0.9 --config.num_epochs=20 --config.seeds=3"
 
 # section -> label -> flags
 SECTIONS: dict[str, dict[str, str]] = {
@@ -51,7 +52,7 @@ Records = list[dict[str, Any]]
 
 
 def folder(section: str, label: str) -> Path:
-    return RUNS / section / "".join(c if c.isalnum() or c == "." else "_" for c in label)
+    return RUNS / section / re.sub(r"[^A-Za-z0-9.]+", "_", label).strip("_")
 
 
 def train(section: str, label: str) -> Records:
@@ -82,12 +83,11 @@ def per_layer(runs: dict[str, Records], name: str, epoch: int, **options: Any) -
     return Panel(groups, "layer", name.replace("grad_norm", "norm of the gradient"), **options)
 
 
-def over_seconds(runs: dict[str, Records]) -> Panel:
-    groups = {}
-    for label, records in runs.items():
-        seconds = [sum(r["seconds"] for r in records[: i + 1]) for i in range(len(records))]
-        groups[label] = (seconds, [r["val/accuracy"] for r in records])
-    return Panel(groups, "seconds of training", "validation accuracy", percent=True)
+def over_updates(runs: dict[str, Records]) -> Panel:
+    groups = {
+        label: ([r["step"] for r in records], [r["val/accuracy"] for r in records]) for label, records in runs.items()
+    }
+    return Panel(groups, "updates", "validation accuracy", log_x=True, percent=True)
 
 
 def draw(section: str, runs: dict[str, Records]) -> None:
@@ -98,7 +98,7 @@ def draw(section: str, runs: dict[str, Records]) -> None:
     elif section == "learning_rate":
         lines([over_epochs(runs, "train/loss", log_y=True), over_epochs(runs, "val/accuracy")], path)
     elif section == "batch_size":
-        lines([over_epochs(runs, "val/accuracy"), over_seconds(runs)], path)
+        lines([over_epochs(runs, "val/accuracy"), over_updates(runs)], path)
     elif section == "initialisation":
         lines([over_epochs(runs, "val/accuracy"), per_layer(runs, "grad_norm", 1, log_y=True)], path)
     elif section == "depth":
