@@ -66,9 +66,16 @@ def train(section: str, label: str) -> Records:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+def mean_and_sd(records: Records, name: str) -> Any:
+    """The values; of several seeds two rows with their mean and standard deviation, which is what `lines` draws."""
+    if f"{name}/sd" not in records[0]:
+        return [r[name] for r in records]
+    return [[r[name] + sign * r[f"{name}/sd"] / 2**0.5 for r in records] for sign in (-1, 1)]
+
+
 def over_epochs(runs: dict[str, Records], name: str, **options: Any) -> Panel:
     part, what = name.split("/")
-    groups = {label: ([r["epoch"] for r in records], [r[name] for r in records]) for label, records in runs.items()}
+    groups = {label: ([r["epoch"] for r in records], mean_and_sd(records, name)) for label, records in runs.items()}
     title = {"train": "training", "val": "validation", "probes": ""}[part]
     return Panel(groups, "epoch", f"{title} {what}", percent=what == "accuracy", **options)
 
