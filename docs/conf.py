@@ -12,6 +12,7 @@ author = "the authors of mlp_jax"
 project_copyright = author
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
+highlight_language = "text"  # of a block that names none: commands
 nitpicky = True
 
 # The pages are written for GitHub as well: ```math blocks, dollars within a line, GitHub's anchors.
