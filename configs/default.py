@@ -35,11 +35,13 @@ def get_config() -> ConfigDict:
     config.init = "he"  # he suits ReLU, xavier suits tanh; random is N(0, init_scale²); zeros never breaks symmetry
     config.init_scale = 0.01  # standard deviation of init='random'
     config.dropout_rate = 0.0  # fraction of hidden activations dropped, in [0, 1)
+    config.norm = "none"  # none, or layer: each example's h·w to mean 0 and variance 1 in every hidden layer
 
     # Objective
     config.loss = "cross_entropy"  # cross_entropy, or mse between softmax probabilities and one-hot labels
     config.weight_decay = 0.0  # λ: λ/2·‖W‖² in the objective, weights only
     config.decoupled_weight_decay = False  # take λ out of the objective and add −η·λ·w to the update (AdamW)
+    config.label_smoothing = 0.0  # share of each target spread over all classes, in [0, 1); validation has none
     config.clip_norm = 0.0  # largest global norm of the gradient; 0: off
 
     # Optimizer
@@ -50,6 +52,19 @@ def get_config() -> ConfigDict:
     config.beta1 = 0.9  # decay of Adam's and Nadam's first moment
     config.beta2 = 0.999  # decay of Adam's and Nadam's second moment
     config.eps = 1e-8  # added to the root of rmsprop, adam and nadam
+
+    config.ema_decay = (
+        0.0  # d of an average of the weights over updates, used in their place by validation, test; 0: off
+    )
+
+    # Distortions of the training images, drawn anew for every image of every batch; 0: off
+    config.augment_flip = False  # mirror left and right by the toss of a coin; not for digits
+    config.augment_shift = 0  # most pixels up, down, left and right, whole ones
+    config.augment_rotation = 0.0  # most degrees either way
+    config.augment_scale = 0.0  # most relative change of height and of width, each on its own, in [0, 1)
+    config.augment_shear = 0.0  # most pixels sideways a row
+    config.augment_elastic = 0.0  # standard deviation of a smooth field of displacements, pixels
+    config.augment_erase = 0  # side of a square set to black, pixels
 
     # Learning-rate schedule: a factor on the learning rate, in units of epochs
     config.schedule = "constant"  # constant, step, exponential, cosine

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
+from mlp_jax.augment import DISTORTIONS, DistortionNumbers
 from mlp_jax.schedules import ScheduleNumbers
 
 
@@ -32,6 +33,11 @@ class Static(NamedTuple):
     clip: bool
     warmup: bool
     probes: bool
+    norm: str
+    smoothing: bool
+    ema: bool
+    distortions: tuple[str, ...]  # of augment.DISTORTIONS, in that order
+    image_shape: tuple[int, int]  # (0, 0) without distortions
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -52,7 +58,10 @@ class Hparams(NamedTuple):
     dropout_rate: Array
     clip_norm: Array
     init_scale: Array
+    label_smoothing: Array
+    ema_decay: Array
     schedule: ScheduleNumbers
+    augment: DistortionNumbers
 
 
 def steps_per_epoch(num_examples: Any, batch_size: int) -> Any:
@@ -60,8 +69,14 @@ def steps_per_epoch(num_examples: Any, batch_size: int) -> Any:
     return -(-num_examples // batch_size)
 
 
-def split_config(config: ConfigDict, inputs: int, classes: int, num_examples: int) -> tuple[Static, Hparams]:
-    """The two halves of a config, for data of `num_examples` training rows of `inputs` numbers in `classes` classes."""
+def split_config(
+    config: ConfigDict, inputs: int, classes: int, num_examples: int, image_shape: tuple[int, int] = (0, 0)
+) -> tuple[Static, Hparams]:
+    """The two halves of a config, for data of `num_examples` training rows of `inputs` numbers in `classes` classes.
+
+    Only a program that trains on distorted images needs their shape.
+    """
+    distortions = tuple(name for name in DISTORTIONS if config[f"augment_{name}"] > 0)
     static = Static(
         sizes=(inputs, *config.hidden_sizes, classes),
         activation=config.activation,
@@ -78,6 +93,11 @@ def split_config(config: ConfigDict, inputs: int, classes: int, num_examples: in
         clip=config.clip_norm > 0,
         warmup=config.warmup_epochs > 0,
         probes=config.probes,
+        norm=config.norm if config.hidden_sizes else "none",
+        smoothing=config.label_smoothing > 0,
+        ema=config.ema_decay > 0,
+        distortions=distortions,
+        image_shape=image_shape if distortions else (0, 0),
     )
     steps = steps_per_epoch(num_examples, static.batch_size)
 
@@ -91,5 +111,6 @@ def split_config(config: ConfigDict, inputs: int, classes: int, num_examples: in
         final_factor=number(config.final_factor),
         total_steps=number(config.num_epochs * steps),
     )
-    fields = {name: number(config[name]) for name in Hparams._fields if name != "schedule"}
-    return static, Hparams(**fields, schedule=schedule)
+    augment = DistortionNumbers(*(number(config[f"augment_{name}"]) for name in DistortionNumbers._fields))
+    fields = {name: number(config[name]) for name in Hparams._fields if name not in ("schedule", "augment")}
+    return static, Hparams(**fields, schedule=schedule, augment=augment)

@@ -91,6 +91,14 @@ RANGES: dict[str, _Range] = {
     "dropout_rate": _SHARE,
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _NOT_NEGATIVE,
+    "label_smoothing": _SHARE,
+    "ema_decay": _SHARE,
+    "augment_shift": _whole(0, 1000),
+    "augment_rotation": (lambda value: 0 <= value <= 180, "a number from 0 to 180"),
+    "augment_scale": _SHARE,
+    "augment_shear": _NOT_NEGATIVE,
+    "augment_elastic": _NOT_NEGATIVE,
+    "augment_erase": _whole(0, 1000),
     "learning_rate": _POSITIVE,
     "momentum": _SHARE,
     "beta": _SHARE,
@@ -117,6 +125,7 @@ def choices() -> dict[str, Iterable[str]]:
     return {
         "activation": model.ACTIVATIONS,
         "init": model.INITIALIZERS,
+        "norm": model.NORMS,
         "loss": losses.LOSSES,
         "optimizer": optimizers.OPTIMIZERS,
         "schedule": schedules.SCHEDULES,
@@ -301,6 +310,8 @@ def _refuse(field: str, value: object, allowed: str) -> NoReturn:
 
 def validate(config: ConfigDict) -> None:
     """Raise a UserError for the first field whose type, range or choice is wrong, or that does not fit another."""
+    from mlp_jax.data import check_mirrored
+
     for field in default.get_config():
         if field not in config:
             raise UserError(f"config field {field!r} is missing")
@@ -312,6 +323,10 @@ def validate(config: ConfigDict) -> None:
         _refuse("early_stopping", config.early_stopping, "0, since val_fraction=0 leaves nothing to stop by")
     if config.warmup_epochs and config.warmup_epochs >= config.num_epochs:
         _refuse("warmup_epochs", config.warmup_epochs, f"below num_epochs={config.num_epochs}")
+    if config.augment_flip:
+        check_mirrored(config.dataset)
+    if config.norm != "none" and 1 in config.hidden_sizes:
+        _refuse("norm", config.norm, "none beside a hidden layer of 1 neuron, of which it leaves nothing")
     if config.tracker == "wandb" and not config.wandb_project:
         _refuse("wandb_project", "", "the name of a project, which tracker='wandb' needs")
 

@@ -118,6 +118,14 @@ def load_test(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return dataset.read_test()
 
 
+def check_mirrored(name: str) -> None:
+    """Raises UserError where a mirrored image is no longer of its class: for augment_flip."""
+    if name in ("mnist", "digits"):
+        raise UserError(
+            f"augment_flip: True is not allowed on {name}, where a mirrored image is of no class; only False"
+        )
+
+
 def split(
     labels: np.ndarray, val_fraction: float, stratified: bool, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:

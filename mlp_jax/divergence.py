@@ -7,8 +7,8 @@ import numpy as np
 from mlp_jax.boundary import steps_per_epoch
 from mlp_jax.fit import Task, order_of, place_lane
 from mlp_jax.gradients import GRADIENTS
-from mlp_jax.model import dropout_masks, forward
-from mlp_jax.train import Lane, Program, take_batch
+from mlp_jax.model import forward
+from mlp_jax.train import Lane, Program, draw_step, take_batch
 
 
 def explain(task: Task, program: Program, lane: Lane | None, bad_step: int) -> str:
@@ -50,21 +50,17 @@ def _first_bad(task: Task, lane: Lane) -> str | None:
     static, step = task.static, int(lane.state.step)
     epoch, batch = divmod(step, steps_per_epoch(len(task.train_indices), static.batch_size))
     order = order_of(task, epoch + 1)
-    inputs, labels, real, size = take_batch(static, task.data, order, jnp.int32(batch), static.batch_size)
-    masks: tuple[jax.Array, ...] = ()
-    if static.dropout:
-        key = jax.random.fold_in(task.keys.dropout, step)
-        masks = dropout_masks(key, task.hparams.dropout_rate, len(labels), static.sizes[1:-1], static.dtype)
+    read = take_batch(static, task.data, order, jnp.int32(batch), static.batch_size)
+    drawn = draw_step(static, task.hparams, task.keys, jnp.int32(step), read)
     params = lane.state.params
     for number, layer in enumerate(params, start=1):
         if not (jnp.isfinite(layer.w).all() and jnp.isfinite(layer.b).all()):
             return f"the parameters of layer {number}"
-    logits, cache = forward(params, inputs, static.activation, masks, static.precision)
+    logits, cache = forward(params, drawn.inputs, static.activation, drawn.masks, static.precision, static.norm)
     for number, z in enumerate((*cache.pre_activations, logits), start=1):
         if not jnp.isfinite(z).all():
             return f"the output of layer {number}"
-    targets = jax.nn.one_hot(labels, static.sizes[-1], dtype=static.dtype)
-    (loss, _), grads = GRADIENTS[static.gradient](static, task.hparams, params, inputs, targets, real / size, masks)
+    (loss, _), grads = GRADIENTS[static.gradient](static, task.hparams, params, *drawn)
     if not jnp.isfinite(loss):
         return "the loss"
     for number, grad in enumerate(grads, start=1):

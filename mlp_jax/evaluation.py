@@ -1,5 +1,6 @@
 """A trained network on a data set: loss, confusion matrix and scores; and the classes of new images."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ def _logits(static: Static, params: Params, data: Data, rows: Rows) -> jax.Array
 
     def of_batch(batch: jax.Array) -> jax.Array:
         inputs = take_batch(static, data, rows, batch, rows.indices.shape[1]).inputs
-        return forward(params, inputs, static.activation, (), static.precision)[0]
+        return forward(params, inputs, static.activation, (), static.precision, static.norm)[0]
 
     return jax.lax.map(of_batch, jnp.arange(rows.indices.shape[0]))
 
@@ -49,6 +50,12 @@ def evaluate_on(static: Static, params: Params, images: np.ndarray, labels: np.n
         metrics.scores(total.confusion),
         predict_probabilities(static, params, images, scale),
     )
+
+
+def ensemble_accuracy(tests: Sequence[Tested], labels: np.ndarray) -> float:
+    """Of the networks together: the class of the mean of their distributions."""
+    probabilities = sum(tested.probabilities for tested in tests)
+    return float(np.mean(np.argmax(probabilities, axis=-1) == labels))
 
 
 def predict_probabilities(static: Static, params: Params, images: np.ndarray, scale: float) -> np.ndarray:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax import checkpoint, report, runtime, workdir
 from mlp_jax.config import changed_fields, complete, fingerprint, from_json, to_json
-from mlp_jax.data import Dataset, load, load_test, split
+from mlp_jax.data import Dataset, check_mirrored, load, load_test, split
 from mlp_jax.divergence import explain
 from mlp_jax.errors import Diverged, Interrupted
 from mlp_jax.evaluation import Tested, evaluate_on
@@ -82,9 +82,11 @@ def load_for(config: ConfigDict, folder: Path) -> Dataset:
 
 
 def check_against(config: ConfigDict, dataset: Dataset) -> None:
-    """Raises UserError for what only data and devices can tell: an empty side of the split, a mesh too large."""
+    """Raises UserError for what only data and devices can tell: an empty side of the split, digits to be mirrored."""
     split(dataset.train_labels, config.val_fraction, config.stratified, np.random.default_rng(0))
     placements(config.mesh)
+    if config.augment_flip:
+        check_mirrored(dataset.name)
 
 
 def write_data_card(folder: Path, dataset: Dataset) -> None:
@@ -127,7 +129,7 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
     tests = [evaluate_on(task.static, jax.device_get(x.best.params), images, labels, dataset.scale) for x in lanes]
     summary = {
         "dataset": dataset.name,
-        **(summarize(members, tests) if members else _figures(lanes[0], records, tests[0])),
+        **(summarize(members, tests, labels) if members else _figures(lanes[0], records, tests[0])),
         "compile_seconds": compile_seconds,
         **runtime.describe(),
     }

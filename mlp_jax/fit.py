@@ -66,7 +66,8 @@ def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Place
     """What `config` means on `dataset`; `config.seed` decides the split."""
     keys = make_keys(config.seed)
     train, validation = split(dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split))
-    static, hparams = split_config(config, dataset.train_images.shape[1], len(dataset.class_names), len(train))
+    inputs, classes = dataset.train_images.shape[1], len(dataset.class_names)
+    static, hparams = split_config(config, inputs, classes, len(train), dataset.image_shape)
     hparams, keys = jax.device_put((hparams, keys), placement.whole)
     rows = place_rows(validation, min(EVALUATION_BATCH, max(len(validation), 1)), placement)
     return Task(config, static, hparams, keys, data, train, rows, placement)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax.boundary import Hparams, Static, split_config
 from mlp_jax.gradients import GRADIENTS, objective
-from mlp_jax.losses import LOSSES
+from mlp_jax.losses import LOSSES, smooth
 from mlp_jax.model import ACTIVATIONS, Layer, Params, forward
 
 AUTODIFF_TOLERANCE = 1e-12  # of every leaf
@@ -62,20 +62,24 @@ def report(config: ConfigDict) -> tuple[str, bool]:
     with jax.enable_x64(True):
         static, hparams = split_config(config, inputs, 10, BATCH)
         rows = [row for activation in ACTIVATIONS for row in check(static._replace(activation=activation), hparams)]
-    own = (static.activation, static.loss, static.dropout, static.l2)
-    return _table(static.sizes, rows, own), all(row.passed for row in rows)
+    return _table(static, rows), all(row.passed for row in rows)
 
 
 def check(static: Static, hparams: Hparams) -> list[Row]:
-    """The rows of one activation: every loss, with dropout and without, with λ and without. Needs 64-bit types."""
+    """The rows of one activation: every loss, with dropout and without, with λ and without. Needs 64-bit types.
+
+    Norm and smoothed targets are the config's.
+    """
     static = static._replace(precision="float64")
     hparams = hparams._replace(weight_decay=jnp.float64(WEIGHT_DECAY))
+    share = hparams.label_smoothing.astype(jnp.float64) if static.smoothing else jnp.float64(0)
     objectives = tuple(static._replace(loss=loss, l2=l2) for loss, l2 in product(LOSSES, (True, False)))
     entries = _probed_entries(static.sizes)
     rows = []
     for dropout in (True, False):
         for attempt in count():
             point = _far_from_kinks(static, dropout, attempt)
+            point = point._replace(targets=smooth(point.targets, share))
             # Masks of ones are no dropout, and let one compiled program of probes serve both.
             arguments = point if dropout else point._replace(masks=())
             hand = [GRADIENTS["backprop"](each, hparams, *arguments)[1] for each in objectives]
@@ -133,7 +137,7 @@ def _far_from_kinks(static: Static, dropout: bool, attempt: int) -> Point:
 
 
 def _pre_activations(static: Static, point: Point, params: Params) -> Array:
-    _, cache = forward(params, point.inputs, static.activation, point.masks, static.precision)
+    _, cache = forward(params, point.inputs, static.activation, point.masks, static.precision, static.norm)
     return jnp.concatenate([jnp.ones(1, static.dtype), *(z.ravel() for z in cache.pre_activations)])
 
 
@@ -170,9 +174,11 @@ def _along_probes(
     return products, quotients, jnp.any(crossed)
 
 
-def _table(sizes: tuple[int, ...], rows: list[Row], own: tuple[str, str, bool, bool]) -> str:
+def _table(static: Static, rows: list[Row]) -> str:
+    own = (static.activation, static.loss, static.dropout, static.l2)
+    extras = (f", norm={static.norm}" if static.norm != "none" else "") + (", smoothed" if static.smoothing else "")
     lines = [
-        f"{'-'.join(map(str, sizes))}, float64, {BATCH} examples; * marks the config's own combination",
+        f"{'-'.join(map(str, static.sizes))}{extras}, float64, {BATCH} examples; * marks the config's own combination",
         f"  {'activation':12}{'loss':15}{'dropout':9}{'λ':7}{'jax.grad':>10}{'differences':>13}",
     ]
     for row in rows:

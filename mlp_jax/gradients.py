@@ -12,7 +12,7 @@ from jax import Array
 
 from mlp_jax.boundary import Hparams, Static
 from mlp_jax.losses import LOSSES, l2_penalty
-from mlp_jax.model import ACTIVATIONS, PRECISIONS, Layer, Params, forward
+from mlp_jax.model import ACTIVATIONS, NORMS, PRECISIONS, Layer, Params, forward
 
 Gradient = tuple[tuple[Array, Array], Params]  # (objective, logits), gradient
 
@@ -27,7 +27,7 @@ def objective(
     masks: tuple[Array, ...] = (),
 ) -> tuple[Array, Array]:
     """(objective, logits) of a batch: `inputs` (batch, in), `targets` (batch, classes), `weights` (batch,)."""
-    logits, _ = forward(params, inputs, static.activation, masks, static.precision)
+    logits, _ = forward(params, inputs, static.activation, masks, static.precision, static.norm)
     return _objective(static, hparams, params, logits, targets, weights), logits
 
 
@@ -67,16 +67,20 @@ def backprop(
     """The same gradient derived by hand, from the last layer to the first (Rumelhart, Hinton & Williams 1986).
 
     δ_L = weight_n·∂ℓ/∂logits; then for each layer ∂/∂w_l = h_{l−1}^T·δ_l + λw_l, ∂/∂b_l = Σ_n δ_l, and
-    δ_{l−1} = (δ_l·w_l^T) ⊙ mask_{l−1} ⊙ f'(z_{l−1}).
+    δ_{l−1} = (δ_l·w_l^T) ⊙ mask_{l−1} ⊙ f'(z_{l−1}). Below a normalised z the bias is reached by δ, the weights by what
+    `NORMS` makes of it.
     """
     df, product = ACTIVATIONS[static.activation].df, PRECISIONS[static.precision]
-    logits, cache = forward(params, inputs, static.activation, masks, static.precision)
+    norm_delta = NORMS[static.norm].delta
+    logits, cache = forward(params, inputs, static.activation, masks, static.precision, static.norm)
     delta = weights[:, None] * LOSSES[static.loss].delta(logits, targets)
     grads: list[Layer] = []
     for index in reversed(range(len(params))):
-        w = params[index].w
+        w, grad_b = params[index].w, jnp.sum(delta, axis=0)
+        if index < len(params) - 1:
+            delta = norm_delta(delta, *cache.norms[index])
         grad_w = product(cache.inputs[index].T, delta)
-        grads.append(Layer(grad_w + hparams.weight_decay * w if static.l2 else grad_w, jnp.sum(delta, axis=0)))
+        grads.append(Layer(grad_w + hparams.weight_decay * w if static.l2 else grad_w, grad_b))
         if index > 0:
             below = product(delta, w.T)
             if masks:

@@ -46,6 +46,14 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+def smooth(targets: Array, share: Array) -> Array:
+    """(1 − s)·y + s/K: the share s of the target spread over all K classes (Szegedy et al. 2016), for either loss.
+
+    Under cross-entropy it keeps the logits finite; under mse it moves the minimum to the smoothed distribution.
+    """
+    return (1 - share) * targets + share / targets.shape[-1]
+
+
 def l2_penalty(weights: Iterable[Array], weight_decay: Array) -> Array:
     """λ/2·Σ‖w‖² over the weights, never the biases; its derivative by w is λw."""
     return 0.5 * weight_decay * sum(jnp.sum(w * w) for w in weights)

@@ -137,29 +137,69 @@ def dropout_masks(
     )
 
 
+class Norm(NamedTuple):
+    """v = f(u) with what its derivative reads, and ∂ℓ/∂u = delta(∂ℓ/∂v, *that); a row of u is an example."""
+
+    f: Callable[[Array], tuple[Array, tuple[Array, ...]]]
+    delta: Callable[..., Array]
+
+
+NORM_EPS = 1e-5  # added to the variance
+
+
+def _layer_norm(u: Array) -> tuple[Array, tuple[Array, ...]]:
+    centred = u - jnp.mean(u, axis=-1, keepdims=True)
+    inverse = lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + NORM_EPS)
+    v = centred * inverse
+    return v, (v, inverse)
+
+
+def _layer_norm_delta(delta: Array, v: Array, inverse: Array) -> Array:
+    along = jnp.mean(delta * v, axis=-1, keepdims=True)
+    return inverse * (delta - jnp.mean(delta, axis=-1, keepdims=True) - v * along)
+
+
+# Of the hidden layers' products u = h·w, before the bias. layer: v = (u − ū)/√(mean (u − ū)² + ε) over the neurons of a
+# layer (Ba et al. 2016), without a gain of its own: the next layer's weights have one. ∂/∂u = (δ − δ̄ − v·mean(δ⊙v))/√….
+NORMS: dict[str, Norm] = {
+    "none": Norm(lambda u: (u, ()), lambda delta: delta),
+    "layer": Norm(_layer_norm, _layer_norm_delta),
+}
+
+
 class Cache(NamedTuple):
     """What backpropagation reads of a forward pass; a tuple entry a layer."""
 
     inputs: tuple[Array, ...]  # h₀ = the batch, h_l = mask_l ⊙ a_l: what each layer multiplied
-    pre_activations: tuple[Array, ...]  # z_l = h_{l−1}·w_l + b_l of the hidden layers
+    pre_activations: tuple[Array, ...]  # z_l = norm(h_{l−1}·w_l) + b_l of the hidden layers
     activations: tuple[Array, ...]  # a_l = f(z_l)
     masks: tuple[Array, ...]  # empty without dropout
+    norms: tuple[tuple[Array, ...], ...]  # what `NORMS` need to go back
 
 
 def forward(
-    params: Params, inputs: Array, activation: str, masks: tuple[Array, ...] = (), precision: str = "float32"
+    params: Params,
+    inputs: Array,
+    activation: str,
+    masks: tuple[Array, ...] = (),
+    precision: str = "float32",
+    norm: str = "none",
 ) -> tuple[Array, Cache]:
-    """Logits of a batch, and the cache: z_l = h_{l−1}·w_l + b_l, a_l = f(z_l), h_l = mask_l ⊙ a_l; logits = z_L.
+    """Logits of a batch, and the cache: z_l = norm(h_{l−1}·w_l) + b_l, a_l = f(z_l), h_l = mask_l ⊙ a_l.
+
+    The logits are h_{L−1}·w_L + b_L.
 
     `inputs` is (batch, in), the logits are (batch, classes). `masks` of `dropout_masks` in training, () otherwise.
     """
     f, product = ACTIVATIONS[activation].f, PRECISIONS[precision]
-    entered, pre_activations, activations = [inputs], [], []
+    entered, pre_activations, activations, norms = [inputs], [], [], []
     for index, layer in enumerate(params[:-1]):
-        z = product(entered[-1], layer.w) + layer.b
+        v, kept = NORMS[norm].f(product(entered[-1], layer.w))
+        z = v + layer.b
         a = f(z)
+        norms.append(kept)
         pre_activations.append(z)
         activations.append(a)
         entered.append(a * masks[index] if masks else a)
     logits = product(entered[-1], params[-1].w) + params[-1].b
-    return logits, Cache(tuple(entered), tuple(pre_activations), tuple(activations), masks)
+    return logits, Cache(tuple(entered), tuple(pre_activations), tuple(activations), masks, tuple(norms))

@@ -5,13 +5,14 @@ from statistics import mean, stdev
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from mlp_jax import checkpoint
 from mlp_jax.config import fingerprint
 from mlp_jax.data import Dataset
 from mlp_jax.errors import Diverged
-from mlp_jax.evaluation import Tested
+from mlp_jax.evaluation import Tested, ensemble_accuracy
 from mlp_jax.fit import Record, make_task
 from mlp_jax.population import Member, Population
 from mlp_jax.progress import progress
@@ -96,8 +97,8 @@ def mean_and_sd(values: list[Any]) -> tuple[float | None, float | None]:
     return mean(values), stdev(values) if len(values) > 1 else 0.0
 
 
-def summarize(members: list[Member], tests: list[Tested]) -> dict[str, Any]:
-    """The figures of a run of several seeds: means, their sd, and every seed's own."""
+def summarize(members: list[Member], tests: list[Tested], labels: np.ndarray) -> dict[str, Any]:
+    """The figures of a run of several seeds: means, their sd, every seed's own, and those of the seeds together."""
     finished = [member for member in members if not member.diverged]
     rows = [
         {
@@ -114,4 +115,5 @@ def summarize(members: list[Member], tests: list[Tested]) -> dict[str, Any]:
     figures: dict[str, Any] = {"best_epoch": rows[0]["best_epoch"]}
     for name in ("val/accuracy", "test/loss", "test/accuracy", "seconds"):
         figures[name], figures[f"{name}/sd"] = mean_and_sd([row[name] for row in rows])
+    figures["test/ensemble_accuracy"] = ensemble_accuracy(tests, labels)
     return {**figures, "seeds": rows, "diverged_seeds": len(members) - len(finished)}

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from mlp_jax.augment import augment
 from mlp_jax.boundary import Hparams, Static, steps_per_epoch
 from mlp_jax.gradients import GRADIENTS
-from mlp_jax.losses import LOSSES
+from mlp_jax.losses import LOSSES, smooth
 from mlp_jax.metrics import confusion_matrix
 from mlp_jax.model import ACTIVATIONS, Layer, Params, dropout_masks, forward, init_params
 from mlp_jax.optimizers import OPTIMIZERS, Optimizer, add_decoupled_weight_decay, clip_by_global_norm
@@ -32,6 +33,7 @@ class Keys(NamedTuple):
     init: Array
     shuffle: Array
     dropout: Array
+    augment: Array
 
 
 class Data(NamedTuple):
@@ -59,6 +61,7 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: Any
     step: Array
+    average: Any = ()  # Params with ema_decay: their mean over the steps, the last ones weighing most
 
 
 class Probes(NamedTuple):
@@ -148,7 +151,8 @@ def init_lane(static: Static, hparams: Hparams, keys: Keys) -> Lane:
     params = init_params(keys.init, static.sizes, static.init, hparams.init_scale, static.dtype)
     opt_state = make_optimizer(static, hparams, hparams.learning_rate).init(params)
     best = Best(jax.tree.map(jnp.zeros_like, params), jnp.int32(-1), jnp.int32(0))
-    return Lane(TrainState(params, opt_state, jnp.int32(0)), _no_sums(static), best)
+    average = jax.tree.map(jnp.zeros_like, params) if static.ema else ()
+    return Lane(TrainState(params, opt_state, jnp.int32(0), average), _no_sums(static), best)
 
 
 def _no_sums(static: Static) -> Sums:
@@ -186,23 +190,46 @@ def _targets(static: Static, labels: Array) -> Array:
     return jax.nn.one_hot(labels, static.sizes[-1], dtype=static.dtype)
 
 
-def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: Batch) -> Lane:
-    """One update on one batch."""
-    state, sums = lane.state, lane.sums
+class Step(NamedTuple):
+    """What `GRADIENTS` differentiate at: the arguments of `objective` after the parameters, in their order."""
+
+    inputs: Array
+    targets: Array
+    weights: Array
+    masks: tuple[Array, ...]
+
+
+def draw_step(static: Static, hparams: Hparams, keys: Keys, step: Array, batch: Batch) -> Step:
+    """A batch as update `step` (from 0) trains on it: distorted, with smoothed targets and dropout's masks."""
     inputs, labels, real, size = batch
     masks: tuple[Array, ...] = ()
     if static.dropout:
-        key = jax.random.fold_in(keys.dropout, state.step)
+        key = jax.random.fold_in(keys.dropout, step)
         masks = dropout_masks(key, hparams.dropout_rate, len(labels), static.sizes[1:-1], static.dtype)
-    (loss, logits), grads = GRADIENTS[static.gradient](
-        static, hparams, state.params, inputs, _targets(static, labels), real / size, masks
-    )
+    if static.distortions:
+        key = jax.random.fold_in(keys.augment, step)
+        inputs = augment(static.distortions, hparams.augment, key, static.image_shape, inputs)
+    targets = _targets(static, labels)
+    if static.smoothing:
+        targets = smooth(targets, hparams.label_smoothing)
+    return Step(inputs, targets, real / size, masks)
+
+
+def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: Batch) -> Lane:
+    """One update on one batch."""
+    state, sums = lane.state, lane.sums
+    _, labels, real, size = batch
+    drawn = draw_step(static, hparams, keys, state.step, batch)
+    (loss, logits), grads = GRADIENTS[static.gradient](static, hparams, state.params, *drawn)
     if static.clip:
         grads = clip_by_global_norm(grads, hparams.clip_norm)
     factor = learning_rate_factor(static.schedule, static.warmup, state.step, hparams.schedule)
     optimizer = make_optimizer(static, hparams, hparams.learning_rate * factor)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
+    average = state.average
+    if static.ema:
+        average = move_average(average, params, hparams.ema_decay, state.step + 1)
 
     # Counted in the dtype of the gradient (exact to 2²⁴ rows), so that devices send the two together.
     correct = jnp.sum(jnp.where(lax.argmax(logits, 1, jnp.int32) == labels, real, 0)).astype(jnp.int32)
@@ -211,7 +238,16 @@ def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: 
     if static.probes:
         probes = Probes(probes.grad_norm + _layer_norms(grads), probes.update_norm + _layer_norms(updates))
     sums = Sums(sums.loss + loss * size, sums.correct + correct, jnp.where(bad, state.step, sums.first_bad), probes)
-    return Lane(TrainState(params, opt_state, state.step + 1), sums, lane.best)
+    return Lane(TrainState(params, opt_state, state.step + 1, average), sums, lane.best)
+
+
+def move_average(average: Params, params: Params, decay: Array, count: Array) -> Params:
+    """a ← a + (1 − d)/(1 − d^t)·(θ − a), t = `count` updates from 1: Σ d^(t−i)·θ_i over Σ d^(t−i).
+
+    That is the exponential moving average with its bias corrected as in Adam: the first is θ_1 itself.
+    """
+    weight = (1 - decay) / (1 - decay ** count.astype(decay.dtype))
+    return jax.tree.map(lambda a, p: a + weight * (p - a), average, params)
 
 
 def train_steps(
@@ -239,7 +275,7 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
 
     def body(batch: Array, total: Evaluation) -> Evaluation:
         inputs, labels, real, _ = take_batch(static, data, rows, batch, rows.indices.shape[1])
-        logits, cache = forward(params, inputs, static.activation, (), static.precision)
+        logits, cache = forward(params, inputs, static.activation, (), static.precision, static.norm)
         losses = LOSSES[static.loss].value(logits, _targets(static, labels))
         alive = total.alive
         if static.probes:
@@ -261,8 +297,9 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
 
 
 def end_epoch(static: Static, data: Data, train_count: Placed, validation: Rows, lane: Lane) -> tuple[Lane, EpochStats]:
-    """Validates, keeps the best parameters, and sets the epoch's sums back to nothing."""
+    """Validates, keeps the best parameters (averaged ones, if any), and sets the epoch's sums back to nothing."""
     state, sums, best = lane
+    params = state.average if static.ema else state.params
     steps = steps_per_epoch(train_count, static.batch_size)
     probes: dict[str, Array] = {}
     if static.probes:
@@ -273,7 +310,7 @@ def end_epoch(static: Static, data: Data, train_count: Placed, validation: Rows,
     correct = jnp.int32(0)
     better = jnp.asarray(True)  # without validation the last parameters are the ones to test
     if validation.indices.shape[0]:
-        total = evaluate(static, state.params, data, validation)
+        total = evaluate(static, params, data, validation)
         correct = jnp.trace(total.confusion, dtype=jnp.int32)
         val_loss = total.loss / validation.total.astype(static.dtype)
         better = correct > best.correct
@@ -281,7 +318,7 @@ def end_epoch(static: Static, data: Data, train_count: Placed, validation: Rows,
             probes["dead_units"] = jnp.stack([1 - jnp.mean(units.astype(static.dtype)) for units in total.alive])
     epoch = state.step // steps
     best = Best(
-        jax.tree.map(lambda new, old: jnp.where(better, new, old), state.params, best.params),
+        jax.tree.map(lambda new, old: jnp.where(better, new, old), params, best.params),
         jnp.where(better, correct, best.correct),
         jnp.where(better, epoch, best.epoch),
     )

@@ -23,6 +23,7 @@ class Flip(NamedTuple):
     old: str
     new: str
     activation: str = ""
+    norm: str = "none"
 
 
 FLIPS = (
@@ -43,6 +44,10 @@ FLIPS = (
     Flip("model.py", "z, a: a + jax.nn.sigmoid(z) * (1 - a)", "z, a: -a - jax.nn.sigmoid(z) * (1 - a)", "swish"),
     Flip("model.py", "z, a: a + jax.nn.sigmoid(z) * (1 - a)", "z, a: a - jax.nn.sigmoid(z) * (1 - a)", "swish"),
     Flip("model.py", "z, a: a + jax.nn.sigmoid(z) * (1 - a)", "z, a: a + jax.nn.sigmoid(z) * (1 + a)", "swish"),
+    Flip("model.py", "lambda u: (u, ()), lambda delta: delta", "lambda u: (u, ()), lambda delta: -delta"),
+    Flip("model.py", "return inverse * (delta - jnp", "return -inverse * (delta - jnp", norm="layer"),
+    Flip("model.py", "return inverse * (delta - jnp", "return inverse * (delta + jnp", norm="layer"),
+    Flip("model.py", "keepdims=True) - v * along", "keepdims=True) + v * along", norm="layer"),
     Flip("losses.py", "return jax.nn.softmax(logits) - targets", "return targets - jax.nn.softmax(logits)"),
     Flip("losses.py", "return jax.nn.softmax(logits) - targets", "return targets + jax.nn.softmax(logits)"),
     Flip("losses.py", "return probabilities * (d - jnp", "return -probabilities * (d - jnp"),
@@ -65,10 +70,10 @@ def flipped(flip: Flip, source: str) -> str:
     return source.replace(flip.old, flip.new)
 
 
-def gradcheck_status(folder: Path) -> int:
+def gradcheck_status(folder: Path, norm: str = "none") -> int:
     """The exit status of gradcheck with the sources in `folder`."""
     cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    command = [sys.executable, *COMMAND]
+    command = [sys.executable, *COMMAND, f"--config.norm={norm}"]
     done = subprocess.run(command, cwd=folder, env={**os.environ, **cache}, capture_output=True, text=True, check=False)
     if "Traceback" in done.stderr:
         sys.exit(f"gradcheck broke down instead of judging:\n{done.stderr}")
@@ -88,7 +93,7 @@ def main() -> int:
             target = folder / "mlp_jax" / flip.file
             right = target.read_text()
             target.write_text(flipped(flip, right))
-            status = gradcheck_status(folder)
+            status = gradcheck_status(folder, flip.norm)
             target.write_text(right)
             missed += status != 1
             print(f"exit {status}  {flip.file:13}{flip.old}  →  {flip.new}", flush=True)

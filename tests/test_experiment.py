@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlp_jax import checkpoint, experiment, workdir
+from mlp_jax import checkpoint, experiment, saved, workdir
 from mlp_jax.config import from_json
+from mlp_jax.data import load, load_test
 from mlp_jax.errors import Diverged, Interrupted, UserError
+from mlp_jax.evaluation import predict_probabilities
 from mlp_jax.experiment import run
 from mlp_jax.train import Lane
 from tests.idx_files import make_arrays, write_idx_folder
@@ -353,6 +355,13 @@ def test_several_seeds_are_the_runs_of_each_seed_and_their_mean(data, tmp_path):
     accuracies = [single["test/accuracy"] for single in alone]
     assert summary["test/accuracy"] == pytest.approx(np.mean(accuracies))
     assert summary["test/accuracy/sd"] == pytest.approx(np.std(accuracies, ddof=1))
+    # The ensemble: the class of the mean of the three distributions, each of them the single run's saved network.
+    nets = [saved.read(tmp_path / str(seed)) for seed in (4, 5, 6)]
+    dataset = load(str(data), "", "")
+    images, labels = load_test(dataset)
+    together = sum(predict_probabilities(net.static, net.params, images, dataset.scale) for net in nets)
+    assert summary["test/ensemble_accuracy"] == (together.argmax(axis=1) == labels).mean()
+    assert "test/ensemble_accuracy" not in summary_of(tmp_path / "4")
     records = lines(tmp_path / "all/metrics.jsonl")
     singles = [lines(tmp_path / str(seed) / "metrics.jsonl") for seed in (4, 5, 6)]
     assert records[1]["val/loss"] == pytest.approx(np.mean([rows[1]["val/loss"] for rows in singles]))

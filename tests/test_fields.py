@@ -136,6 +136,10 @@ def file_of_an_evaluation(config, folder) -> object:
     return sorted(path.name for path in where.glob("evaluation-*"))
 
 
+def tested_parameters(config, folder) -> object:
+    return [leaf.tobytes() for leaf in leaves(train(config)[-1].lane.best.params)]
+
+
 ROWS: dict[str, Row] = {
     "dataset": Row("digits", trained_on),
     "data_dir": Row("other", named_folder),
@@ -149,9 +153,19 @@ ROWS: dict[str, Row] = {
     "init": Row("xavier"),
     "init_scale": Row(0.1, given={"init": "random"}),
     "dropout_rate": Row(0.3),
+    "norm": Row("layer"),
     "loss": Row("mse"),
     "weight_decay": Row(0.1),
     "decoupled_weight_decay": Row(True, given={"weight_decay": 0.1}),
+    "label_smoothing": Row(0.1),
+    "ema_decay": Row(0.9, tested_parameters),
+    "augment_flip": Row(True),
+    "augment_shift": Row(1),
+    "augment_rotation": Row(30.0),
+    "augment_scale": Row(0.3),
+    "augment_shear": Row(0.3),
+    "augment_elastic": Row(1.0),
+    "augment_erase": Row(2),
     "clip_norm": Row(0.01, given={"optimizer": "sgd"}),
     "optimizer": Row("nadam"),
     "learning_rate": Row(2e-3),

@@ -12,7 +12,7 @@ from mlp_jax import gradcheck, gradients, losses, model
 from mlp_jax.boundary import split_config
 from tests.sign_flips import FLIPS, ROOT, Flip, flipped
 
-TABLES = {"model.py": "ACTIVATIONS", "losses.py": "LOSSES", "gradients.py": "GRADIENTS"}
+TABLES = {"model.py": ("ACTIVATIONS", "NORMS"), "losses.py": ("LOSSES",), "gradients.py": ("GRADIENTS",)}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,15 +41,23 @@ def test_right_gradients_pass(activation):
     }
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_right_gradients_pass_through_a_norm_and_to_smoothed_targets(activation):
+    rows = check(activation=activation, norm="layer", label_smoothing=0.3, hidden_sizes=(5, 4))
+    assert len(rows) == 8
+    assert all(row.passed for row in rows), rows
+
+
 @pytest.mark.parametrize("flip", FLIPS, ids=lambda flip: flip.new)
 def test_every_flipped_sign_is_noticed(flip: Flip, monkeypatch):
     real = {"model.py": model, "losses.py": losses, "gradients.py": gradients}[flip.file]
     module = types.ModuleType(f"mlp_jax.{flip.file.removesuffix('.py')}_with_a_flip")
     exec(compile(flipped(flip, (ROOT / "mlp_jax" / flip.file).read_text()), flip.file, "exec"), module.__dict__)
-    table = TABLES[flip.file]
-    for name, row in getattr(module, table).items():
-        monkeypatch.setitem(getattr(real, table), name, row)
-    failed = [row for row in check(activation=flip.activation or "tanh") if not row.passed]
+    for table in TABLES[flip.file]:
+        for name, row in getattr(module, table).items():
+            monkeypatch.setitem(getattr(real, table), name, row)
+    sizes = {"hidden_sizes": (4, 4)} if flip.norm != "none" else {}  # of two neurons a norm leaves only signs
+    failed = [row for row in check(activation=flip.activation or "tanh", norm=flip.norm, **sizes) if not row.passed]
     assert failed
     # Both oracles saw it.
     assert max(row.autodiff for row in failed) > 1e-3

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import special
 
-from mlp_jax.losses import LOSSES, l2_penalty
+from mlp_jax.losses import LOSSES, l2_penalty, smooth
 
 LN = np.log
 
@@ -156,3 +156,22 @@ def test_l2_penalty_by_hand():
     gradient = jax.grad(lambda w: l2_penalty(w, jnp.float32(0.1)))(weights)
     for g, w in zip(gradient, weights, strict=True):
         np.testing.assert_allclose(g, 0.1 * w, rtol=1e-6)
+
+
+def test_smoothed_targets_by_hand():
+    np.testing.assert_allclose(smooth(jnp.eye(4)[:1], jnp.float32(0.2)), [[0.85, 0.05, 0.05, 0.05]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_smoothing_mixes_in_the_loss_against_the_uniform_distribution(share):
+    """Cross-entropy is linear in the target; mse's minimum over all p is the smoothed target itself."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(6, 5))
+    labels = one_hot(rng.integers(5, size=6), 5)
+    targets = smooth(jnp.asarray(labels, jnp.float32), jnp.float32(share))
+    log_p = np.log(special.softmax(logits, axis=1))
+    wanted = -(1 - share) * (labels * log_p).sum(axis=1) - share * log_p.mean(axis=1)
+    found = LOSSES["cross_entropy"].value(jnp.asarray(logits, jnp.float32), targets)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    for loss in LOSSES.values():
+        np.testing.assert_allclose(loss.delta(jnp.log(targets), targets), np.zeros((6, 5)), atol=1e-6)

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from mlp_jax.model import ACTIVATIONS, INITIALIZERS, PRECISIONS, Layer, dropout_masks, forward, init_params
+from mlp_jax.model import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    NORM_EPS,
+    NORMS,
+    PRECISIONS,
+    Layer,
+    dropout_masks,
+    forward,
+    init_params,
+)
 
 ORACLES = {
     "identity": lambda z: z,
@@ -226,3 +236,28 @@ def test_bfloat16_adds_up_in_float32():
     ones = jnp.ones((1, 4096), jnp.float32)
     assert PRECISIONS["bfloat16"](ones, ones.T) == 4096  # bfloat16 sums stop growing at 256
     assert PRECISIONS["bfloat16"](jnp.full((1, 1), 1 + 2**-12), ones[:, :1].T) == 1
+
+
+def test_forward_with_a_norm_is_the_written_formula():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(6, 4))
+    with jax.enable_x64(True):
+        params = float64_params((4, 5, 6, 3))
+        logits, cache = forward(params, jnp.asarray(x), "tanh", (), "float64", "layer")
+        h = x
+        for index, (w, b) in enumerate(jax.tree.map(np.asarray, params[:-1])):
+            u = h @ w
+            z = (u - u.mean(axis=1, keepdims=True)) / np.sqrt(u.var(axis=1, keepdims=True) + NORM_EPS) + b
+            np.testing.assert_allclose(cache.pre_activations[index], z, rtol=1e-11, atol=1e-12)
+            h = np.tanh(z)
+        np.testing.assert_allclose(logits, h @ np.asarray(params[-1].w) + np.asarray(params[-1].b), rtol=1e-11)
+
+
+def test_a_layer_norm_sees_neither_the_scale_nor_the_mean_of_its_input():
+    rng = np.random.default_rng(5)
+    u = jnp.asarray(rng.normal(size=(7, 50)), jnp.float32)
+    v, _ = NORMS["layer"].f(u)
+    np.testing.assert_allclose(v.mean(axis=1), np.zeros(7), atol=1e-6)
+    np.testing.assert_allclose(v.std(axis=1), np.ones(7), rtol=1e-4)
+    np.testing.assert_allclose(NORMS["layer"].f(30 * u + 4)[0], v, atol=1e-4)
+    assert NORMS["none"].f(u)[0] is u

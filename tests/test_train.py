@@ -3,12 +3,26 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mlp_jax.augment import DISTORTIONS, DistortionNumbers
 from mlp_jax.boundary import Hparams, split_config
 from mlp_jax.fit import Compiler, NotFinite, fit, steps_per_call
-from mlp_jax.train import Keys, epoch_order, in_batches, init_lane, make_keys, train_steps
+from mlp_jax.model import Layer
+from mlp_jax.train import (
+    Keys,
+    draw_step,
+    epoch_order,
+    evaluate,
+    in_batches,
+    init_lane,
+    make_keys,
+    move_average,
+    take_batch,
+    train_steps,
+)
 from tests.training import leaves, same_bits, small_config, small_dataset, small_task, train
 
 
@@ -93,10 +107,13 @@ def test_a_purpose_more_leaves_the_others_their_keys():
     root = jax.random.key(7)
     few = jax.random.key_data(jax.random.split(root, 4))
     assert (few == jax.random.key_data(jax.random.split(root, 9))[:4]).all()
+    assert Keys._fields[:4] == ("split", "init", "shuffle", "dropout")
+    assert (few == jnp.stack([jax.random.key_data(key) for key in make_keys(7)[:4]])).all()
 
 
 def test_the_result_does_not_depend_on_steps_per_call():
-    events = [train(small_config(steps_per_call=steps, dropout_rate=0.3)) for steps in (0, 1, 3, 7, 100)]
+    features = {"dropout_rate": 0.3, "ema_decay": 0.9, "label_smoothing": 0.1, "augment_shift": 1, "norm": "layer"}
+    events = [train(small_config(steps_per_call=steps, **features)) for steps in (0, 1, 3, 7, 100)]
     assert [len(event) for event in events] == [2, 14, 6, 2, 2]
     assert all(same_bits(events[0][-1].lane, other[-1].lane) for other in events)
 
@@ -114,6 +131,10 @@ def test_another_number_does_not_compile_again():
     numbers = {"learning_rate": 0.01, "weight_decay": 0.02, "momentum": 0.5, "beta": 0.5, "beta1": 0.5, "beta2": 0.9}
     numbers |= {"eps": 1e-3, "seed": 5, "dropout_rate": 0.3, "clip_norm": 2.0, "num_epochs": 7, "warmup_epochs": 0.5}
     numbers |= {"init_scale": 0.5, "decay_rate": 0.3, "decay_epochs": 2.0, "final_factor": 0.1}
+    extras = {"label_smoothing": 0.1, "ema_decay": 0.9, "augment_shift": 1, "augment_rotation": 1.0, "augment_erase": 1}
+    extras |= {"augment_scale": 0.1, "augment_shear": 0.1, "augment_elastic": 1.0}
+    base |= extras
+    numbers |= {name: 2 * value for name, value in extras.items() if name != "ema_decay"} | {"ema_decay": 0.99}
     static = small_task(small_config(**base)).static
     traced = jax.jit(partial(train_steps, static))
     for change in [{}, *({name: value} for name, value in numbers.items())]:
@@ -126,16 +147,24 @@ def test_another_number_does_not_compile_again():
     assert traced._cache_size() == 1
 
 
-@pytest.mark.parametrize("feature", ["dropout_rate", "weight_decay", "clip_norm", "warmup_epochs"])
+@pytest.mark.parametrize(
+    "feature",
+    ["dropout_rate", "weight_decay", "clip_norm", "warmup_epochs", "label_smoothing", "ema_decay"]
+    + [f"augment_{name}" for name in DISTORTIONS],
+)
 def test_a_feature_at_zero_is_not_in_the_program(feature):
-    on, _ = split_config(small_config(**{feature: 0.5}), 36, 4, 90)
-    off, _ = split_config(small_config(**{feature: 0.0}), 36, 4, 90)
+    value = {"augment_flip": True, "augment_shift": 1, "augment_erase": 1}.get(feature, 0.5)
+    on, _ = split_config(small_config(**{feature: value}), 36, 4, 90)
+    off, _ = split_config(small_config(**{feature: type(value)()}), 36, 4, 90)
     assert on != off
+    assert off == split_config(small_config(), 36, 4, 90)[0]
 
 
 def test_every_number_of_the_boundary_is_a_config_field():
     config = small_config()
-    assert set(Hparams._fields) - {"schedule"} <= set(config)
+    assert set(Hparams._fields) - {"schedule", "augment"} <= set(config)
+    assert {f"augment_{name}" for name in DISTORTIONS} <= set(config)
+    assert set(DistortionNumbers._fields) == set(DISTORTIONS) - {"flip"}
 
 
 def test_hand_and_automatic_gradients_train_alike_in_float64():
@@ -238,3 +267,40 @@ def test_probes_measure_norms_and_dead_units_and_change_nothing():
         dead.append((x == 0).all(0).mean())
     np.testing.assert_allclose(record["probes/dead_units"], dead, atol=1e-6)
     assert "probes/grad_norm" not in without[-1].record
+
+
+def test_the_average_weighs_every_step_by_its_age():
+    rng = np.random.default_rng(0)
+    steps, d = rng.normal(size=(30, 5)).astype(np.float32), 0.9
+    average = (Layer(jnp.zeros(5), jnp.zeros(5)),)
+    for t, row in enumerate(steps, start=1):
+        average = move_average(average, (Layer(jnp.asarray(row), -jnp.asarray(row)),), jnp.float32(d), jnp.int32(t))
+        ages = np.float64(d) ** np.arange(t - 1, -1, -1)
+        wanted = ages @ steps[:t].astype(np.float64) / ages.sum()
+        np.testing.assert_allclose(average[0].w, wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(average[0].b, -wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_validated_and_tested_is_the_average_and_training_does_not_see_it():
+    plain, averaged = (train(small_config(ema_decay=decay, val_fraction=0.0))[-1] for decay in (0.0, 0.9))
+    assert plain.lane.state.average == ()
+    assert same_bits(plain.lane.state.params, averaged.lane.state.params)
+    assert same_bits(averaged.lane.best.params, averaged.lane.state.average)
+    assert not same_bits(averaged.lane.best.params, averaged.lane.state.params)
+    seen = train(small_config(ema_decay=0.9, num_epochs=12, learning_rate=0.02))
+    best = max(seen, key=lambda event: event.record["val/accuracy"])
+    assert same_bits(seen[-1].lane.best.params, best.lane.state.average)
+
+
+def test_only_training_sees_distorted_images_and_smoothed_targets():
+    task = small_task(small_config(augment_shift=2, label_smoothing=0.2))
+    order = in_batches(task.train_indices, 14)
+    inputs, labels, real = take_batch(task.static, task.data, order, jnp.int32(0), 14)
+    drawn = draw_step(task.static, task.hparams, task.keys, jnp.int32(0), inputs, labels, real)
+    assert (np.asarray(drawn.inputs) != np.asarray(inputs)).any()
+    np.testing.assert_allclose(drawn.targets, 0.8 * np.eye(4)[labels] + 0.05, rtol=1e-6)
+    plain = small_task(small_config())
+    totals = [
+        evaluate(t.static, init_lane(t.static, t.hparams, t.keys).state.params, t.data, order) for t in (task, plain)
+    ]
+    assert same_bits(*totals)
