@@ -9,7 +9,7 @@ import pytest
 
 from mlp_jax.augment import DISTORTIONS, DistortionNumbers
 from mlp_jax.boundary import Hparams, split_config
-from mlp_jax.fit import Compiler, NotFinite, fit, steps_per_call
+from mlp_jax.fit import Compiler, NotFinite, fit, order_of, steps_per_call
 from mlp_jax.model import Layer
 from mlp_jax.train import (
     Keys,
@@ -294,7 +294,7 @@ def test_what_is_validated_and_tested_is_the_average_and_training_does_not_see_i
 
 def test_only_training_sees_distorted_images_and_smoothed_targets():
     task = small_task(small_config(augment_shift=2, label_smoothing=0.2))
-    order = in_batches(task.train_indices, 14)
+    order = order_of(task, 1)
     inputs, labels, real = take_batch(task.static, task.data, order, jnp.int32(0), 14)
     drawn = draw_step(task.static, task.hparams, task.keys, jnp.int32(0), inputs, labels, real)
     assert (np.asarray(drawn.inputs) != np.asarray(inputs)).any()
