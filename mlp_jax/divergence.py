@@ -1,6 +1,5 @@
 """Why a run diverged: the first step with a number that is not finite, and the layer it came from."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 

@@ -295,10 +295,10 @@ def test_what_is_validated_and_tested_is_the_average_and_training_does_not_see_i
 def test_only_training_sees_distorted_images_and_smoothed_targets():
     task = small_task(small_config(augment_shift=2, label_smoothing=0.2))
     order = order_of(task, 1)
-    inputs, labels, real = take_batch(task.static, task.data, order, jnp.int32(0), 14)
-    drawn = draw_step(task.static, task.hparams, task.keys, jnp.int32(0), inputs, labels, real)
-    assert (np.asarray(drawn.inputs) != np.asarray(inputs)).any()
-    np.testing.assert_allclose(drawn.targets, 0.8 * np.eye(4)[labels] + 0.05, rtol=1e-6)
+    batch = take_batch(task.static, task.data, order, jnp.int32(0), 14)
+    drawn = draw_step(task.static, task.hparams, task.keys, jnp.int32(0), batch)
+    assert (np.asarray(drawn.inputs) != np.asarray(batch.inputs)).any()
+    np.testing.assert_allclose(drawn.targets, 0.8 * np.eye(4)[batch.labels] + 0.05, rtol=1e-6)
     plain = small_task(small_config())
     totals = [
         evaluate(t.static, init_lane(t.static, t.hparams, t.keys).state.params, t.data, order) for t in (task, plain)
