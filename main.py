@@ -169,12 +169,16 @@ def new_workdir(config: ConfigDict) -> Iterator[Path]:
 
 
 def train(config: ConfigDict, workdir: str = "") -> None:
-    """Do what the config describes, a sweep or a run, in `workdir` or in a new folder."""
+    """Do what the config describes, a set of experiments, a sweep or a run, in `workdir` or in a new folder."""
     from mlp_jax import runtime
 
     runtime.prepare(config)
     with contextlib.nullcontext(Path(workdir)) if workdir else new_workdir(config) as folder:
-        if "sweep" in config:
+        if "experiments" in config:
+            from mlp_jax.questions import bound
+
+            bound.run(config, folder)
+        elif "sweep" in config:
             from mlp_jax import sweep
 
             sweep.run(config, folder)

@@ -27,8 +27,9 @@ from mlp_jax.workdir import check_seal
 FILE = "config.json"
 _LARGEST_FILE = 1 << 20  # bytes; a config.json has about 2000
 
-# Fields that only a sweep has: a config file makes itself one by declaring `sweep`.
-EXTRAS: dict[str, Any] = {"sweep": {}, "storage": ""}
+# Fields that only some configs have: a file makes itself a sweep by declaring `sweep`, a set of experiments by
+# declaring `experiments`.
+EXTRAS: dict[str, Any] = {"sweep": {}, "storage": "", "experiments": (), "budget": "quick"}
 _DECLARED = {**default.get_config().to_dict(), **EXTRAS}
 # Fields of `sweep` that may be given on the command line though the config file does not declare them.
 _SWEEP_KINDS: dict[str, type] = {"run_cap": int, "report_test": bool}
@@ -39,6 +40,8 @@ FREE = frozenset(
     | {"evaluate_split"}
     | {"storage", "sweep.run_cap", "sweep.report_test"}
 )
+# What a set of experiments decides by itself: the budget, and that everything is chosen on validation.
+_OF_THE_BUDGET = ("seeds", "num_epochs", "early_stopping")
 # Fields that a run cannot change on its way: its split, its place in an epoch or the shape of its state hang on them.
 FIXED = frozenset(
     {"dataset", "fallback_dataset", "val_fraction", "stratified", "seed", "seeds", "hidden_sizes", "optimizer"}
@@ -121,6 +124,7 @@ RANGES: dict[str, _Range] = {
 def choices() -> dict[str, Iterable[str]]:
     """field -> the names it may hold: the keys of the tables that implement them."""
     from mlp_jax import gradients, losses, model, optimizers, schedules
+    from mlp_jax.questions import BUDGETS
 
     return {
         "activation": model.ACTIVATIONS,
@@ -134,6 +138,7 @@ def choices() -> dict[str, Iterable[str]]:
         "evaluate_split": ("test", "validation", "train"),
         "resume": ("strict", "changed", "never"),
         "tracker": ("none", "wandb", "tensorboard"),
+        "budget": BUDGETS,
     }
 
 
@@ -166,8 +171,9 @@ def complete(fields: Mapping[str, Any]) -> ConfigDict:
     config = default.get_config()
     for field, value in fields.items():
         config[field] = check(field, value)
-    if "sweep" in config and "storage" not in config:
-        config.storage = EXTRAS["storage"]
+    for kind, field in (("sweep", "storage"), ("experiments", "budget")):
+        if kind in config and field not in config:
+            config[field] = EXTRAS[field]
     return config
 
 
@@ -264,9 +270,21 @@ def check(field: str, value: Any) -> Any:
         _refuse(field, value, words)
     if field in (names := choices()) and value not in names[field]:
         raise not_one_of(field, value, names[field])
+    if field == "experiments":
+        _check_experiments(value)
     if field == "data_dir" or (field in ("dataset", "fallback_dataset") and _is_folder(field, value)):
         value = os.path.abspath(os.path.expanduser(value))  # config.json has to mean the same from anywhere
     return ConfigDict(value) if kind is dict else value
+
+
+def _check_experiments(names: tuple[object, ...]) -> None:
+    from mlp_jax.questions import QUESTIONS
+
+    if not names:
+        _refuse("experiments", names, f"a tuple of one or more of {', '.join(QUESTIONS)}")
+    for name in names:
+        if name not in QUESTIONS:
+            raise not_one_of("experiments", name, QUESTIONS)
 
 
 def _is_folder(field: str, value: str) -> bool:
@@ -329,6 +347,29 @@ def validate(config: ConfigDict) -> None:
         _refuse("norm", config.norm, "none beside a hidden layer of 1 neuron, of which it leaves nothing")
     if config.tracker == "wandb" and not config.wandb_project:
         _refuse("wandb_project", "", "the name of a project, which tracker='wandb' needs")
+    if "experiments" in config:
+        _validate_experiments(config)
+    elif "budget" in config:
+        _refuse("budget", config.budget, "for a config without experiments")
+
+
+def _validate_experiments(config: ConfigDict) -> None:
+    from mlp_jax.questions import BUDGETS
+
+    if "sweep" in config:
+        _refuse("experiments", config.experiments, "for a config with a sweep")
+    for field in _OF_THE_BUDGET:
+        if config[field] != _DECLARED[field]:
+            _refuse(field, config[field], f"{_DECLARED[field]}: in experiments the budget decides it")
+    if not config.val_fraction:
+        _refuse("val_fraction", config.val_fraction, "above 0: experiments choose on validation")
+    if not config.hidden_sizes:
+        _refuse("hidden_sizes", config.hidden_sizes, "one hidden layer or more, which experiments need")
+    budget = BUDGETS[config.budget]
+    if config.seed + budget.seeds > 2**32:
+        _refuse("seed", config.seed, f"at most {2**32 - budget.seeds}: the last seed is below 2**32")
+    if config.warmup_epochs >= budget.epochs:
+        _refuse("warmup_epochs", config.warmup_epochs, f"below the budget's {budget.epochs} epochs")
 
 
 without_passwords = redact  # under this name the database module asks for it
@@ -363,6 +404,9 @@ def from_json(path: str | Path) -> ConfigDict:
 def describe(config: ConfigDict) -> str:
     """A readable name, fit for a file, such as fashion_mnist-adam-hl_3-sz_128-bs_32-ac_relu."""
     dataset = re.sub(r"[^\w.-]+", "_", Path(config.dataset).resolve().name)[:60] or "data"
+    if "experiments" in config:
+        names = tuple(dict.fromkeys(config.experiments))
+        return f"{dataset}-{names[0] if len(names) == 1 else f'experiments_{len(names)}'}-{config.budget}"
     if "sweep" in config:
         return f"{dataset}-sweep_{re.sub(r'[^a-z]', '', str(config.sweep.get('method')).lower())[:20]}"
     sizes = config.hidden_sizes
@@ -396,7 +440,12 @@ def check_resume(stored: ConfigDict, config: ConfigDict, workdir: str | Path) ->
         return
     before, after = _flat(stored), _flat(config)
     grows = _may_change("num_epochs", config) and config.num_epochs > stored.num_epochs
-    changed = [field for field in changed_fields(stored, config) if not (field == "num_epochs" and grows)]
+    both = "experiments" in stored and "experiments" in config  # a set may get more experiments, or a larger budget
+    changed = [
+        field
+        for field in changed_fields(stored, config)
+        if not (field == "num_epochs" and grows) and not (both and field in ("experiments", "budget"))
+    ]
     fixed = [field for field in changed if field in FIXED or field.split(".")[0] in EXTRAS]
     refused = changed if config.resume == "strict" else fixed
     if refused:

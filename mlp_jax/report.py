@@ -140,10 +140,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def write(config: Any, folder: Path) -> None:
-    """The pictures and report.html of a run's or a sweep's workdir once more, from its files; for --mode=report."""
+    """report.html of a workdir once more, from its files, a run's or a sweep's with its pictures; for --mode=report."""
     defaults = json.loads(to_json(complete({})))
     try:
-        if "sweep" in config:
+        if "experiments" in config:
+            from mlp_jax.questions import bound
+
+            bound.write(config, folder)
+        elif "sweep" in config:
             from mlp_jax import sweep_report
 
             importance = read_if_there(folder / sweep_report.IMPORTANCE)

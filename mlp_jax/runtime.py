@@ -29,7 +29,7 @@ def prepare(config: ConfigDict) -> None:
 
     from mlp_jax.sharding import parse_mesh
 
-    population = "sweep" in config or config.seeds > 1
+    population = "sweep" in config or "experiments" in config or config.seeds > 1
     named = math.prod(parse_mesh(config.mesh).values())
     cpu_devices = named if config.mesh else usable_cores() if population else 1
     chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")

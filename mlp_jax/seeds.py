@@ -30,13 +30,13 @@ def train_seeds(config: ConfigDict, folder: Path, dataset: Dataset) -> tuple[lis
     for seed in range(config.seed, config.seed + config.seeds):
         configs.append(config.copy_and_resolve_references())
         configs[-1].update({"seed": seed, "seeds": 1})
-    members = [_restore(folder / "seeds" / str(c.seed), c, dataset, population) for c in configs]
+    members = [restore(folder / "seeds" / str(c.seed), c, dataset, population) for c in configs]
     waiting = [i for i, member in enumerate(members) if member.lane is None]
     with progress(len(members), "seeds") as show:
         for done, (index, member) in enumerate(population.train([members[i] for i in waiting]), start=1):
             members[waiting[index]] = member
             if not member.diverged:
-                _keep(folder / "seeds" / str(member.config.seed), member, dataset)
+                keep(folder / "seeds" / str(member.config.seed), member, dataset)
             show(len(members) - len(waiting) + done, _best_so_far(members))
     if all(member.diverged for member in members):
         raise Diverged(f"the loss of every seed became not finite; learning_rate={config.learning_rate:g} is too large")
@@ -47,14 +47,16 @@ def _prints(config: ConfigDict, dataset: Dataset) -> dict[str, str]:
     return {"config": fingerprint(config), "data": dataset.fingerprint}
 
 
-def _keep(folder: Path, member: Member, dataset: Dataset) -> None:
+def keep(folder: Path, member: Member, dataset: Dataset) -> None:
+    """Saves a network that has come to its end, with its records."""
     assert member.lane is not None
     extra = {"records": list(member.records), "num_epochs": member.config.num_epochs}
     step = int(member.lane.state.step)
     checkpoint.save(folder / "checkpoints", step, member.lane, extra, _prints(member.config, dataset))
 
 
-def _restore(folder: Path, config: ConfigDict, dataset: Dataset, population: Population) -> Member:
+def restore(folder: Path, config: ConfigDict, dataset: Dataset, population: Population) -> Member:
+    """What `keep` saved of this config in `folder`; where there is nothing, a network before its first step."""
     task = make_task(config, dataset, *population.first_place)
     template = jax.eval_shape(lambda: init_lane(task.static, task.hparams, task.keys))
     prints = _prints(config, dataset)

@@ -372,7 +372,7 @@ def test_seeds_that_were_finished_are_not_trained_again(data, tmp_path, monkeypa
     from mlp_jax import seeds
 
     config, kept = config_for(data, seeds=3), []
-    keep = seeds._keep
+    keep = seeds.keep
 
     def dying(folder, member, dataset):
         keep(folder, member, dataset)
@@ -380,7 +380,7 @@ def test_seeds_that_were_finished_are_not_trained_again(data, tmp_path, monkeypa
         if len(kept) == 2:
             raise _Killed
 
-    monkeypatch.setattr(seeds, "_keep", dying)
+    monkeypatch.setattr(seeds, "keep", dying)
     with pytest.raises(_Killed):
         run(config, tmp_path / "run")
     run(config, tmp_path / "run")

@@ -1,0 +1,48 @@
+"""A race of the six optimizers over seeds."""
+
+from mlp_jax import plots
+from mlp_jax.questions.compare import race
+from mlp_jax.questions.lab import (
+    Answer,
+    Lab,
+    accuracies,
+    diverged,
+    epochs,
+    network,
+    row,
+    series,
+)
+from mlp_jax.report import spoken
+
+TITLE = "An optimizer race"
+QUESTION = "Which of the six optimizers is fastest, on the same network and the same seeds?"
+# The learning rate of each in configs/NAME.py, where it was chosen on validation.
+RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "rmsprop": 5e-4, "adam": 1e-3, "nadam": 1e-3}
+NET = {"hidden_sizes": (128, 128, 128), "activation": "relu"}
+
+
+def answer(lab: Lab) -> Answer:
+    """Curves with bands for all six, after the first epoch and at the best."""
+    fields = {name: {**NET, "optimizer": name, "learning_rate": rate} for name, rate in RATES.items()}
+    runs = {spoken(name): members for name, members in lab.train(fields).items()}
+    panels = [
+        plots.Panel(
+            {name: (epochs(members), series(members, column)) for name, members in runs.items()},
+            "epoch", column.replace("/", " ").replace("val ", "validation ").replace("train ", "training "),
+            percent="accuracy" in column,
+        )
+        for column in ("train/loss", "val/accuracy")
+    ]  # fmt: skip
+    path = lab.pictures("optimizers") / "optimizers.png"
+    plots.lines(panels, path)
+    table = [row(runs[spoken(name)], optimizer=spoken(name), **{"learning rate": rate}) for name, rate in RATES.items()]
+    first = {name: [float(seed[0]) for seed in series(members, "val/accuracy")] for name, members in runs.items()}
+    net = lab.base.copy_and_resolve_references()
+    net.update({"hidden_sizes": NET["hidden_sizes"], "activation": NET["activation"]})
+    text = network(net, lab.dataset).replace(f", {spoken(net.optimizer)} at {net.learning_rate:g}", "")
+    sentences = [
+        f"The network is {text}; each optimizer has the learning rate of its own config.",
+        race("After the first epoch", first),
+        race("At the best epoch", {name: accuracies(members) for name, members in runs.items()}),
+    ]
+    return Answer([*sentences, *diverged(runs)], [path], table)
