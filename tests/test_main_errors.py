@@ -17,6 +17,7 @@ from mlp_jax import config as configs
 from mlp_jax.errors import Diverged, Interrupted, UserError
 
 ROOT = Path(__file__).parent.parent
+ASSIGNMENT = f"--config={ROOT}/configs/assignment.py"
 
 
 def prepare() -> None:
@@ -134,6 +135,11 @@ FILES = [
     (["--config.dataset=no_archives"], "dataset no_archives train-images-idx3-ubyte"),
     (["--config.fallback_dataset=digit"], "fallback_dataset 'digit' did you mean digits?"),
     (["--config.data_dir="], "data_dir ''"),
+    ([f"--config={ROOT}/configs/experiments/losse.py"], "losse.py did you mean losses.py?"),
+    ([ASSIGNMENT, "--config.experiments=losse"], "experiments 'losse' samples batches did you mean losses?"),
+    ([ASSIGNMENT, "--config.experiments="], "experiments () samples"),
+    ([ASSIGNMENT, "--config.budget=ful"], "budget 'ful' quick did you mean full?"),
+    ([ASSIGNMENT, "--config.num_epochs=5"], "num_epochs 5 10: budget"),
 ]
 WORKDIRS = [
     (["--mode=evaluate"], "--workdir '' config.json"),

@@ -20,6 +20,7 @@ from mlp_jax.report import Section, write_bound_report
 
 SECTIONS = "experiments"  # the folder of the answers, a sub-folder each
 SWEEPS = "sweep-*"
+MACHINE = "machine.json"  # what the answers were computed on, for a report that is written again
 
 
 def run(config: ConfigDict, folder: Path) -> Path:
@@ -103,14 +104,14 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
         )
         for answer in answers
     ]
-    machine = machine or workdir.read_json(folder / "machine.json")
-    workdir.write_json(folder / "machine.json", machine)
+    if machine:
+        workdir.write_json(folder / MACHINE, machine)
     facts = {
         "budget": config.budget,
         **BUDGETS[config.budget]._asdict(),
         "seconds": {answer["title"]: answer["seconds"] for answer in answers},
         "seconds in all": sum(answer["seconds"] for answer in answers),
-        **machine,
+        **workdir.read_json(folder / MACHINE),
     }
     return write_bound_report(folder / "report.html", "Experiments", _lead(config, folder), sections, facts)
 
