@@ -6,7 +6,7 @@ import numpy as np
 
 from mlp_jax import plots
 from mlp_jax.population import Member
-from mlp_jax.questions.compare import versus
+from mlp_jax.questions.compare import listed, versus
 from mlp_jax.questions.lab import Answer, Lab, accuracies, diverged, epochs, row, series
 from mlp_jax.report import spoken
 
@@ -43,7 +43,7 @@ def answer(lab: Lab) -> Answer:
         for name, members in runs.items()
     ]  # fmt: skip
     sentences = [
-        f"Hidden layers of {' and '.join(map(str, lab.base.hidden_sizes))} units, {spoken(lab.base.init)} weights, "
+        f"Hidden layers of {listed(list(map(str, lab.base.hidden_sizes)))} units, {spoken(lab.base.init)} weights, "
         f"batches of {lab.base.batch_size}; a unit counts as dead whose slope is exactly 0 on every validation image "
         "(a ReLU that is never on, a tanh that float32 cannot tell from ±1).",
     ]

@@ -27,7 +27,7 @@ def answer(lab: Lab) -> Answer:
     norms: dict[str, dict[str, np.ndarray]] = {}
     for activation in ACTIVATIONS:
         for init in INITS:
-            config = ConfigDict({**lab.base.to_dict(), "activation": activation, "init": init})
+            config = ConfigDict({**lab.base.to_dict(), "activation": activation, "init": init, "dropout_rate": 0.0})
             norms.setdefault(activation, {})[init] = gradients(make_task(config, lab.dataset, *lab.first_place))
     runs = lab.train({f"{a} {i}": {"activation": a, "init": i} for a in ACTIVATIONS for i in INITS})
     pictures, sentences, table = [], [], []
@@ -51,14 +51,14 @@ def gradients(task: Task) -> np.ndarray:
     order = order_of(task, 1)
     steps = len(order.indices)
 
-    def step(lane: Lane, batch: jax.Array) -> tuple[Lane, jax.Array]:
-        inputs, labels, real = take_batch(static, task.data, order, batch, static.batch_size)
-        targets = jax.nn.one_hot(labels, static.sizes[-1], dtype=static.dtype)
+    def step(lane: Lane, number: jax.Array) -> tuple[Lane, jax.Array]:
+        batch = take_batch(static, task.data, order, number, static.batch_size)
+        targets = jax.nn.one_hot(batch.labels, static.sizes[-1], dtype=static.dtype)
         _, grads = GRADIENTS[static.gradient](
-            static, task.hparams, lane.state.params, inputs, targets, real / jnp.sum(real)
+            static, task.hparams, lane.state.params, batch.inputs, targets, batch.real / batch.size
         )
-        lane = train_step(static, task.hparams, task.keys, lane, inputs, labels, real)
-        return lane, jnp.sqrt(jnp.sum(grads[0].w[:, :NEURONS] ** 2, axis=0))
+        norms = jnp.sqrt(jnp.sum(grads[0].w[:, :NEURONS] ** 2, axis=0))
+        return train_step(static, task.hparams, task.keys, lane, batch), norms
 
     def run() -> jax.Array:
         batches = jnp.arange(ITERATIONS, dtype=jnp.int32) % steps
@@ -69,8 +69,13 @@ def gradients(task: Task) -> np.ndarray:
 
 def _panel(activation: str, init: str, norms: np.ndarray) -> plots.Panel:
     lines = {f"neuron {j + 1}": (range(1, len(norms) + 1), norms[:, j]) for j in range(norms.shape[1])}
-    name = "zero" if init == "zeros" else spoken(init)
-    return plots.Panel(lines, "iteration", "norm of its gradient", f"{spoken(activation)}, {name} initialisation")
+    state = ": all are 0" if not norms.any() else ": all on one line" if spread(norms) < SAME else ""
+    title = f"{spoken(activation)}, {_called(init)} initialisation{state}"
+    return plots.Panel(lines, "iteration", "norm of its gradient", title)
+
+
+def _called(init: str) -> str:
+    return "zero" if init == "zeros" else spoken(init)
 
 
 def spread(norms: np.ndarray) -> float:
@@ -83,7 +88,7 @@ def described(activation: str, norms: Mapping[str, np.ndarray]) -> str:
     """What the neurons' gradients are under each initialisation: none, the same, or different ones."""
     clauses = []
     for init, values in norms.items():
-        name, count = ("zero" if init == "zeros" else spoken(init)), values.shape[1]
+        name, count = _called(init), values.shape[1]
         if not values.any():
             clauses.append(f"from {name} weights the {count} neurons receive no gradient at all")
         elif spread(values) < SAME:
