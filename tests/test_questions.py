@@ -5,18 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from configs import assignment
 from mlp_jax import config as configs
 from mlp_jax import experiment, plots, questions, workdir
 from mlp_jax.errors import UserError
 from mlp_jax.population import Population
-from mlp_jax.questions import QUESTIONS, Budget, bound, gradients, losses, sweep
+from mlp_jax.questions import QUESTIONS, Budget, bound, losses
 from mlp_jax.questions.lab import Lab, diverged, network, series
 from mlp_jax.report import write
 from tests.idx_files import make_arrays, write_idx_folder
-from tests.test_report import parse
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,34 +46,11 @@ def section(folder: Path, name: str) -> dict:
     return json.loads((folder / "experiments" / name / "section.json").read_text())
 
 
-@pytest.mark.slow
-def test_every_question_leaves_pictures_numbers_and_sentences(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(gradients, "DEPTHS", (1, 2))
-    monkeypatch.setattr(gradients, "NETS", gradients.NETS[::2])
-    few = {"learning_rate": {"values": (1e-3, 1e-2, 1e-4, 3e-3)}, "weight_decay": {"values": (0.01,)}}
-    same = {"activation": {"values": ("tanh",)}, "init": {"values": ("xavier",)}, "hidden_size": {"values": (16,)}}
-    monkeypatch.setattr(sweep, "PARAMETERS", few | same)
-    bound.run(config_for(data, *QUESTIONS), tmp_path / "all")
-    for name in QUESTIONS:
-        found = section(tmp_path / "all", name)
-        assert len(found["sentences"]) >= 2, name
-        assert found["pictures"], name
-        for picture in found["pictures"]:
-            with Image.open(tmp_path / "all" / picture) as image:
-                assert min(image.size) > 300, picture
-        assert found["table"], name
-        assert f"configs/experiments/{name}.py" in found["command"]
-    parsed = parse(tmp_path / "all" / "report.html")
-    titles = [section(tmp_path / "all", name)["title"] for name in QUESTIONS]
-    heads = [f"{place}. {title}" for place, title in enumerate(titles, 1)]
-    assert [e["text"] for e in parsed.all("h2")] == [*heads, "How it was made"]
-    assert "Budget quick: 2 seeds" in parsed.all("p", **{"class": "lead"})[0]["text"]
-
-
 class _Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_a_set_that_is_killed_goes_on_and_does_nothing_twice(data, tmp_path, monkeypatch):
     """Networks are counted where they train: a kill, a second start, a third one, and another budget."""
     trained: list[tuple] = []
@@ -134,9 +109,17 @@ def test_runs_that_are_the_same_are_shared_and_are_the_run_alone(data, tmp_path,
     summary = experiment.run(alone, tmp_path / "alone")
     assert summary["val/accuracy"] == max(record["val/accuracy"] for record in runs["a"][1].records)
     assert summary["test/accuracy"] == lab.test(runs["a"][1], lab.dataset)
+    monkeypatch.setattr(Population, "train", nothing_to_train)
+    again = Lab(lab.config, tmp_path / "lab").train({"c": {"optimizer": "sgd"}})["c"]
+    assert [member.records for member in again] == [member.records for member in runs["a"]]
     kept = tmp_path / "lab" / "lanes" / lab.name_of(runs["a"][1].config, lab.dataset) / "test.json"
     kept.write_text('{"accuracy": 0.125}')
     assert lab.test(runs["a"][1], lab.dataset) == 0.125  # a test figure is taken once
+
+
+def nothing_to_train(self, members, until=None):
+    assert not members, "trained twice"
+    return iter(())
 
 
 def test_a_network_that_diverges_is_counted_and_not_trained_again(data, tmp_path, monkeypatch):
@@ -145,10 +128,9 @@ def test_a_network_that_diverges_is_counted_and_not_trained_again(data, tmp_path
     assert diverged(runs) == [
         "The loss became not finite in 1 of 1 with far too fast; what they reached before is counted."
     ]
-    monkeypatch.setattr(Population, "train", lambda *_: pytest.fail("trained twice") if _[1] else iter(()))
-    again = Lab(lab.config, tmp_path / "lab").train(
-        {"far too fast": {"optimizer": "sgd", "learning_rate": 1e25}}, seeds=1
-    )
+    monkeypatch.setattr(Population, "train", nothing_to_train)
+    fields = {"far too fast": {"optimizer": "sgd", "learning_rate": 1e25}}
+    again = Lab(lab.config, tmp_path / "lab").train(fields, seeds=1)
     assert again["far too fast"][0].diverged
     assert np.isnan(series(again["far too fast"], "train/loss")).all()
     assert 0 <= again["far too fast"][0].records[0]["val/accuracy"] <= 1
