@@ -9,7 +9,7 @@ from tests.test_report import parse
 
 
 @pytest.mark.slow
-def test_every_question_leaves_pictures_numbers_and_sentences(data, tmp_path, monkeypatch):
+def test_every_question_leaves_pictures_numbers_and_sentences(data, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(gradients, "DEPTHS", (1, 2))
     monkeypatch.setattr(gradients, "NETS", gradients.NETS[::2])
     few = {"learning_rate": {"values": (1e-3, 1e-2, 1e-4, 3e-3)}, "weight_decay": {"values": (0.01,)}}
