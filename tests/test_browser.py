@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mlp_jax import report, sweep_report
+from mlp_jax import plots, report, sweep_report
 from tests.synthetic_workdirs import CLASSES, DEFAULTS, IMPORTANCE, run_workdir, sweep_workdir, trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -54,11 +54,11 @@ def driver(tmp_path_factory):
 class Page:
     """A page with the few things a user does on it."""
 
-    def __init__(self, driver, path):
+    def __init__(self, driver, path, drawn="svg"):
         self.driver = driver
         driver.get(path.as_uri())
         deadline = time.monotonic() + 60
-        while not driver.execute_script("return document.querySelector('svg') !== null"):
+        while not driver.execute_script("return document.querySelector(arguments[0]) !== null", drawn):
             assert time.monotonic() < deadline, "nothing was drawn"
             time.sleep(0.05)
 
@@ -292,12 +292,42 @@ def test_no_text_of_a_users_runs_as_code(driver, tmp_path):
         page.check_quiet()
 
 
+@pytest.fixture(scope="module")
+def bound_path(tmp_path_factory):
+    """A set of two experiments, of which one draws and one has a table that is wider than a small window."""
+    folder = tmp_path_factory.mktemp("set")
+    plots.bars({"one": {"a": (0.8, 0.01)}, "two": {"a": (0.9, 0.02)}}, folder / "bars.png", "accuracy")
+    wide = [{f"a column with a long name {i}": i * place for i in range(12)} for place in (2, 1, 3)]
+    sections = [
+        report.Section("A race", "Who wins?", "python main.py", ["Two leads."], [folder / "bars.png"], wide),
+        report.Section("Samples", "What is there?", "python main.py", ["Much."], [], [{"class": "Coat", "images": 6}]),
+    ]
+    facts = {"budget": "quick", "seconds": {"A race": 1.5}}
+    return report.write_bound_report(folder / "report.html", "Experiments", "Budget quick.", sections, facts)
+
+
+def test_a_bound_report_leads_to_its_sections_and_sorts_its_tables(driver, bound_path):
+    page = Page(driver, bound_path, "img")
+    assert driver.execute_script("return [...document.images].every((i) => i.complete && i.naturalWidth > 0)")
+    (link,) = [entry for entry in page.all("nav a") if entry.text == "Samples"]
+    link.click()
+    top = driver.execute_script("return document.getElementById('s2').getBoundingClientRect().top")
+    assert 0 <= top < driver.execute_script("return innerHeight")
+    cells = "return [...document.querySelectorAll('td:nth-child(2)')].slice(0, 3).map((c) => c.textContent)"
+    assert driver.execute_script(cells) == ["2", "1", "3"]
+    driver.execute_script("document.querySelectorAll('th button')[1].click()")
+    assert driver.execute_script(cells) in (["1", "2", "3"], ["3", "2", "1"])
+    page.check_quiet()
+
+
 @pytest.mark.parametrize("width", [500, 1200])
-def test_nothing_sticks_out_of_the_window(driver, sweep_path, tmp_path, width):
+def test_nothing_sticks_out_of_the_window(driver, sweep_path, bound_path, tmp_path, width):
     driver.set_window_size(width, 900)
     try:
         for path in (sweep_path, report.write_run_report(run_workdir(tmp_path / "run"), DEFAULTS)):
             Page(driver, path)
             assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        Page(driver, bound_path, "img")
+        assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     finally:
         driver.set_window_size(1200, 1000)

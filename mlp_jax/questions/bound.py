@@ -16,7 +16,7 @@ from mlp_jax import config as configs
 from mlp_jax import experiment, runtime, workdir
 from mlp_jax.questions import BUDGETS, QUESTIONS
 from mlp_jax.questions.lab import KEPT, Lab, called
-from mlp_jax.report import Section, write_bound_report
+from mlp_jax.report import Section, read_if_there, write_bound_report
 
 SECTIONS = "experiments"  # the folder of the answers, a sub-folder each
 SWEEPS = "sweep-*"
@@ -38,7 +38,7 @@ def run(config: ConfigDict, folder: Path) -> Path:
         if config.resume == "never":
             for path in (folder / KEPT, folder / SECTIONS, *folder.glob(SWEEPS)):
                 shutil.rmtree(path, ignore_errors=True)
-        workdir.write_bytes(folder / configs.FILE, configs.to_json(config).encode())
+        workdir.write_sealed(folder / configs.FILE, configs.to_json(config).encode())
         experiment.write_data_card(folder, lab.dataset)
         for name in dict.fromkeys(config.experiments):
             _answer(lab, name)
@@ -48,7 +48,7 @@ def run(config: ConfigDict, folder: Path) -> Path:
 
 def _answer(lab: Lab, name: str) -> None:
     path = lab.folder / SECTIONS / name / "section.json"
-    if path.exists() and workdir.read_json(path)["made_of"] == _made_of(lab.config, lab.folder):
+    if read_if_there(path).get("made_of") == _made_of(lab.config, lab.folder):
         return
     question: Any = import_module(f"mlp_jax.questions.{name}")
     start = time.monotonic()
@@ -89,10 +89,9 @@ def command(config: ConfigDict, name: str) -> str:
 
 def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = None) -> Path:
     """report.html from the answers in the folder that belong to this config, in the order of the questions."""
-    made_of = _made_of(config, folder)
+    made_of, budget = _made_of(config, folder), BUDGETS[config.budget]
     paths = [folder / SECTIONS / name / "section.json" for name in QUESTIONS]
-    answers = [workdir.read_json(path) for path in paths if path.exists()]
-    answers = [answer for answer in answers if answer["made_of"] == made_of]
+    answers = [answer for path in paths if (answer := read_if_there(path)).get("made_of") == made_of]
     sections = [
         Section(
             answer["title"],
@@ -108,7 +107,9 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
         workdir.write_json(folder / MACHINE, machine)
     facts = {
         "budget": config.budget,
-        **BUDGETS[config.budget]._asdict(),
+        "seeds of a band": budget.seeds,
+        "epochs of a run": budget.epochs,
+        "trials of the sweep": budget.trials,
         "seconds": {answer["title"]: answer["seconds"] for answer in answers},
         "seconds in all": sum(answer["seconds"] for answer in answers),
         **workdir.read_json(folder / MACHINE),
