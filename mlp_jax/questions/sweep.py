@@ -65,7 +65,7 @@ def answer(lab: Lab) -> Answer:
     trials, importance = read_lines(folder / "trials.jsonl"), read_if_there(folder / IMPORTANCE)
     finished = ranked(trials)
     table = [
-        {"place": place, **{k: insights.text(v) for k, v in trial["parameters"].items()}, "validation accuracy": value}
+        {"place": place, "validation accuracy": value, **{k: insights.text(v) for k, v in trial["parameters"].items()}}
         for place, (trial, value) in enumerate(finished[:10], 1)
     ]
     names = ("history", "parallel_coordinates", "importance", "separators")
