@@ -20,7 +20,9 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from mlp_jax import config as configs
+from mlp_jax import processes
 from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of
+from mlp_jax.processes import ALONE, Joining
 from mlp_jax.tracking import redact
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "default.py"
@@ -31,6 +33,9 @@ READ_BY = {
     "workdir": ("train", "evaluate", "predict", "best", "report"),
     "inputs": ("predict",),
     "output": ("best",),
+    "coordinator": ("train",),
+    "num_processes": ("train",),
+    "process_id": ("train",),
 }
 
 
@@ -43,6 +48,7 @@ class Options(NamedTuple):
     inputs: tuple[str, ...]
     output: str
     overrides: tuple[tuple[str, str | None], ...]
+    joining: Joining = ALONE
 
 
 def _flags() -> flags.FlagValues:
@@ -52,6 +58,10 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("mode", "train", f"one of {', '.join(MODES)}; default train", flag_values=values)
     flags.DEFINE_multi_string("inputs", [], "predict: image files, or one .npy array", flag_values=values)
     flags.DEFINE_string("output", None, "best: folder of the final run", flag_values=values)
+    met = "several processes: HOST:PORT of process 0, or auto on Slurm, Kubernetes, Open MPI and TPU pods"
+    flags.DEFINE_string("coordinator", None, met, flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "with --coordinator: how many there are", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "with --coordinator: which this is, from 0", flag_values=values)
     flags.DEFINE_boolean("help", False, "this text", short_name="h", flag_values=values)
     values.set_gnu_getopt(True)
     return values
@@ -60,7 +70,7 @@ def _flags() -> flags.FlagValues:
 def usage() -> str:
     """What --help prints."""
     values, newline = _flags(), ";\n"  # what absl adds to a flag that may be repeated stands on a line of its own
-    lines = [f"  --{name:9}{values[name].help.partition(newline)[0]}" for name in (*READ_BY, "mode", "help")]
+    lines = [f"  --{name:14}{values[name].help.partition(newline)[0]}" for name in (*READ_BY, "mode", "help")]
     return "\n".join(
         [
             "Train and study multilayer perceptrons.",
@@ -97,7 +107,7 @@ def parse(argv: list[str]) -> Options | None:
     for name, value in given.items():
         if mode not in READ_BY[name]:
             raise UserError(f"--{name}: --mode={mode} does not read it; allowed with {', '.join(READ_BY[name])}")
-        if not all(path.strip() for path in ([value] if isinstance(value, str) else value)):
+        if not isinstance(value, int) and not all(path.strip() for path in ([value], value)[isinstance(value, list)]):
             raise UserError(f"--{name}: {value!r} is not a path")
     inputs = given.get("inputs", [])
     if loose and not inputs:
@@ -105,7 +115,8 @@ def parse(argv: list[str]) -> Options | None:
     if mode == "predict" and not inputs:
         raise UserError("--inputs: --mode=predict needs the image files or the .npy array to classify")
     texts = {name: given.get(name, "") for name in ("config", "workdir", "output")}
-    return Options(mode, inputs=(*inputs, *loose), overrides=overrides, **texts)
+    joining = Joining(**{name: given[name] for name in Joining._fields if name in given})
+    return Options(mode, inputs=(*inputs, *loose), overrides=overrides, joining=joining, **texts)
 
 
 def _split(rest: list[str]) -> tuple[tuple[tuple[str, str | None], ...], list[str]]:
@@ -168,11 +179,12 @@ def new_workdir(config: ConfigDict) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def train(config: ConfigDict, workdir: str = "") -> None:
+def train(config: ConfigDict, workdir: str = "", joining: Joining = ALONE) -> None:
     """Do what the config describes, a set of experiments, a sweep or a run, in `workdir` or in a new folder."""
     from mlp_jax import runtime
 
-    runtime.prepare(config)
+    processes.check(joining, "sweep" in config or config.seeds > 1, workdir)
+    runtime.prepare(config, processes.join(joining))
     with contextlib.nullcontext(Path(workdir)) if workdir else new_workdir(config) as folder:
         if "experiments" in config:
             from mlp_jax.questions import bound
@@ -192,7 +204,7 @@ def dispatch(options: Options) -> int:
     """Do what the options ask for; the exit status."""
     config = resolve(options)
     if options.mode == "train":
-        train(config, options.workdir)
+        train(config, options.workdir, options.joining)
         return 0
     from mlp_jax import runtime
 
@@ -230,26 +242,30 @@ def exit_status(program: str, action: Callable[[], int]) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a sign shows its number
-    message = ""
+    message, agreed = "", False
     try:
         status = action()
+        agreed = True
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has left; nothing more can be said to it
         status = 1
     except (UserError, OSError, MemoryError) as error:
         message, status = str(error) or type(error).__name__, 2
     except Diverged as error:
-        message, status = str(error), 1
+        message, status, agreed = str(error), 1, True
     except (Interrupted, KeyboardInterrupt) as error:
-        message, status = str(error) or "interrupted", 130
+        message, status, agreed = str(error) or "interrupted", 130, bool(str(error))
     except Exception as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
+        if processes.is_loss_of_peer(error):
+            message, status = processes.GONE, 1
+        elif "RESOURCE_EXHAUSTED" in str(error):
             message, status = f"out of memory: {error}", 2
         else:
             sys.stderr.write(redact(traceback.format_exc()))
             status = 1
     if message:
         print(f"{program}: {redact(' '.join(message.splitlines()))}", file=sys.stderr)
+    processes.leave(status, agreed)
     try:
         sys.stdout.flush()
     except OSError:  # else the interpreter fails once more when it flushes at its end

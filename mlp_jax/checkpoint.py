@@ -1,6 +1,7 @@
 """Checkpoints: Orbax writes the arrays, a manifest of SHA-256 sums says whether they can be believed.
 
-    FOLDER/<step>/arrays/         Orbax: one vector a dtype, all leaves of that dtype end to end
+    FOLDER/<step>/arrays/         Orbax: one vector a dtype, all leaves of that dtype end to end; of several processes
+                                  one array a leaf, of which each process writes the parts that lie on its devices
     FOLDER/<step>/extra.json      what the caller wants back beside the arrays
     FOLDER/<step>/manifest.json   written last: step, fingerprints, leaves, size and SHA-256 of every file, its own sum
 
@@ -27,6 +28,7 @@ import numpy as np
 
 from mlp_jax import workdir
 from mlp_jax.errors import UserError
+from mlp_jax.processes import together
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 24
@@ -53,28 +55,36 @@ def save(
 
     `state` is any pytree of arrays, `extra` becomes JSON. Checkpoints of later steps go too: the run came here without
     them. UserError where the disk is full or refuses; the earlier checkpoints are then as they were.
+    Several processes call it together, with arrays that lie on all their devices; the first seals what all wrote.
     """
     final, temporary = folder / str(step), folder / f"{step}.new.tmp"
+    first = jax.process_index() == 0
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-        temporary.mkdir()
+        if first:
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(folder)
+            (temporary / "arrays").mkdir(parents=True)
+        together(f"checkpoint {step} is begun")
         _write_arrays(temporary / "arrays", state)
-        (temporary / "extra.json").write_text(workdir.dumps(extra))
-        _seal(temporary, step, state, fingerprints)
-        if os.path.lexists(final):  # a damaged one, or the same again
-            _remove(final)
-        os.rename(temporary, final)
-        workdir.sync(folder)
-        steps = _steps(folder)
-        kept = [number for number in steps if number <= step][:keep]
-        for other in steps:
-            if other not in kept:
-                _remove(folder / str(other))
+        together(f"checkpoint {step} is written")
+        if first:
+            (temporary / "extra.json").write_text(workdir.dumps(extra))
+            _seal(temporary, step, state, fingerprints)
+            if os.path.lexists(final):  # a damaged one, or the same again
+                _remove(final)
+            os.rename(temporary, final)
+            workdir.sync(folder)
+            steps = _steps(folder)
+            kept = [number for number in steps if number <= step][:keep]
+            for other in steps:
+                if other not in kept:
+                    _remove(folder / str(other))
+        together(f"checkpoint {step} is sealed")
     except OSError as error:
         raise UserError(f"{final}: the checkpoint cannot be written: {workdir.reason(error)}") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if first:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def restore(
@@ -200,25 +210,37 @@ def _leaves(tree: Any) -> list[str]:
 
 
 def _write_arrays(folder: Path, state: Any) -> None:
-    """One vector a dtype; OSError where the disk refuses."""
+    """One vector a dtype, or one array a leaf of several processes; OSError where the disk refuses."""
     import orbax.checkpoint as ocp
     from etils import epath
 
-    groups: dict[str, list[np.ndarray]] = {}
-    for leaf in jax.tree.leaves(state):
-        if leaf.size:  # Orbax refuses an array without elements
-            groups.setdefault(_dtype(leaf), []).append(np.ravel(np.asarray(leaf)))
-    vectors = {dtype: np.concatenate(parts) for dtype, parts in groups.items()}
-    folder.mkdir()
-    _refuse_full_disk(folder, sum(vector.nbytes for vector in vectors.values()))
+    arrays = _vectors(state) if jax.process_count() == 1 else dict(_named(jax.tree.leaves(state)))
+    _refuse_full_disk(folder, sum(array.nbytes for array in arrays.values()))
     try:
         with _quiet():
-            ocp.PyTreeCheckpointHandler(use_ocdbt=False).save(epath.Path(folder), args=ocp.args.PyTreeSave(vectors))
+            ocp.PyTreeCheckpointHandler(use_ocdbt=False).save(epath.Path(folder), args=ocp.args.PyTreeSave(arrays))
     except ValueError as error:  # TensorStore's form of an OSError
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code is None:
             raise
         raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+
+
+def _named(leaves: list[Any]) -> list[tuple[str, Any]]:
+    """The leaves that have elements, under their numbers in the tree; Orbax refuses an array without."""
+    return [(name, leaf) for name, leaf in _numbered(leaves) if leaf.size]
+
+
+def _numbered(leaves: list[Any]) -> list[tuple[str, Any]]:
+    return [(f"{number:06d}", leaf) for number, leaf in enumerate(leaves)]
+
+
+def _vectors(state: Any) -> dict[str, np.ndarray]:
+    groups: dict[str, list[np.ndarray]] = {}
+    for leaf in jax.tree.leaves(state):
+        if leaf.size:  # Orbax refuses an array without elements
+            groups.setdefault(_dtype(leaf), []).append(np.ravel(np.asarray(leaf)))
+    return {dtype: np.concatenate(parts) for dtype, parts in groups.items()}
 
 
 def _read_arrays(folder: Path, template: Any) -> Any:
@@ -230,24 +252,34 @@ def _read_arrays(folder: Path, template: Any) -> Any:
     sizes: dict[str, int] = {}
     for leaf in leaves:
         sizes[_dtype(leaf)] = sizes.get(_dtype(leaf), 0) + leaf.size
-    stored = {dtype: size for dtype, size in sizes.items() if size}
+    vectors = {dtype: (np.dtype(dtype), (size,)) for dtype, size in sizes.items() if size}
+    named = {name: (np.dtype(_dtype(leaf)), tuple(leaf.shape)) for name, leaf in _named(leaves)}
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False)
-    arguments = {dtype: ocp.RestoreArgs(restore_type=np.ndarray) for dtype in stored}
     try:
         with _quiet():
             kinds = handler.metadata(epath.Path(folder)).tree
-            found = {dtype: (kind.dtype, kind.shape) for dtype, kind in kinds.items()}
-            if found != {dtype: (np.dtype(dtype), (size,)) for dtype, size in stored.items()}:
-                raise _Damaged("the arrays are not the ones that manifest.json lists")  # before memory is given to them
-            vectors = handler.restore(epath.Path(folder), args=ocp.args.PyTreeRestore(restore_args=arguments))
+            found = {name: (kind.dtype, tuple(kind.shape)) for name, kind in kinds.items()}
+            if found not in (vectors, named):  # before memory is given to them
+                raise _Damaged("the arrays are not the ones that manifest.json lists")
+            arguments = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in found}
+            arrays = handler.restore(epath.Path(folder), args=ocp.args.PyTreeRestore(restore_args=arguments))
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise _Damaged(f"Orbax cannot read the arrays: {str(error).splitlines()[0][:200]}") from error
-    rest = {dtype: vectors[dtype] if size else np.zeros(0, dtype) for dtype, size in sizes.items()}
+    if found == named:
+        values = [arrays.get(name, np.zeros(leaf.shape, leaf.dtype)) for name, leaf in _numbered(leaves)]
+    else:
+        values = _cut(leaves, {dtype: arrays.get(dtype, np.zeros(0, dtype)) for dtype in sizes})
+    # Each in a buffer of its own, so that it can be donated.
+    return jax.tree.unflatten(structure, [np.array(value) for value in values])
+
+
+def _cut(leaves: list[Any], rest: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The leaves out of one vector a dtype."""
     values = []
     for leaf in leaves:
         part, rest[_dtype(leaf)] = np.split(rest[_dtype(leaf)], [leaf.size])
-        values.append(part.reshape(leaf.shape).copy())  # a buffer of its own, so that it can be donated
-    return jax.tree.unflatten(structure, values)
+        values.append(part.reshape(leaf.shape))
+    return values
 
 
 def _dtype(leaf: Any) -> str:

@@ -7,16 +7,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax import checkpoint, report, runtime, workdir
+from mlp_jax import checkpoint, processes, report, runtime, workdir
 from mlp_jax.config import changed_fields, complete, fingerprint, from_json, to_json
 from mlp_jax.data import Dataset, check_mirrored, load, load_test, split
 from mlp_jax.divergence import explain
@@ -25,7 +26,7 @@ from mlp_jax.evaluation import Tested, evaluate_on
 from mlp_jax.fit import Compiler, Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
 from mlp_jax.progress import describe, progress
 from mlp_jax.seeds import mean_records, summarize, train_seeds
-from mlp_jax.sharding import Placement, placements
+from mlp_jax.sharding import Placement, fetch, placements
 from mlp_jax.tracking import open_tracker
 from mlp_jax.train import Lane, init_lane
 
@@ -38,27 +39,44 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     A finished run is left as it is. Raises `Diverged` (exit status 1) when a loss is not finite and `Interrupted`
     after a signal, both with the checkpoint on disk that a resume starts from.
     """
-    if _is_finished(config, folder):
+    finished = _is_finished(config, folder)
+    processes.agree("their config or their view of the workdir", f"{finished} {fingerprint(config)} {config.mesh}")
+    if finished:
         summary = workdir.read_json(folder / "summary.json")
         print(f"{folder} is finished: {_result(summary)}")
         return summary
-    # Before the folder is made: an error leaves nothing behind.
+    first = jax.process_index() == 0
+    # Before the folder is made: an error leaves nothing behind. Of several processes the first downloads.
+    if not first:
+        processes.together("the data is there")
     dataset = load_for(config, folder)
+    if first:
+        processes.together("the data is there")
+    processes.agree("their data", dataset.fingerprint)
     check_against(config, dataset)
-    workdir.create(folder)
-    with workdir.lock(folder):
-        # What a resume reads goes first or last, so that a crash between two of these lines loses nothing.
-        (folder / "summary.json").unlink(missing_ok=True)
-        if config.resume == "never":
-            (folder / workdir.SUMS).unlink(missing_ok=True)
-            for name in ("checkpoints", "seeds"):
-                shutil.rmtree(folder / name, ignore_errors=True)
-        workdir.seal(folder, dict.fromkeys(SEALED_AT_THE_END))
-        workdir.write_sealed(folder / "config.json", to_json(config).encode())
-        write_data_card(folder, dataset)
+    if first:
+        workdir.create(folder)
+    with workdir.lock(folder) if first else nullcontext():
+        if first:
+            _begin(config, folder, dataset)
+        processes.together("the workdir is there")
+        print(f"{folder}: training on {_devices()}")
         summary = _train_and_test(config, folder, dataset)
-    print(f"{folder}: {_result(summary)}")
+    if first:
+        print(f"{folder}: {_result(summary)}")
     return summary
+
+
+def _begin(config: ConfigDict, folder: Path, dataset: Dataset) -> None:
+    # What a resume reads goes first or last, so that a crash between two of these lines loses nothing.
+    (folder / "summary.json").unlink(missing_ok=True)
+    if config.resume == "never":
+        (folder / workdir.SUMS).unlink(missing_ok=True)
+        for name in ("checkpoints", "seeds"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    workdir.seal(folder, dict.fromkeys(SEALED_AT_THE_END))
+    workdir.write_sealed(folder / "config.json", to_json(config).encode())
+    write_data_card(folder, dataset)
 
 
 def _is_finished(config: ConfigDict, folder: Path) -> bool:
@@ -111,7 +129,8 @@ class _Trained(NamedTuple):
 
 
 def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[str, Any]:
-    tracker = open_tracker(config.tracker, json.loads(to_json(config)), folder, folder.name)
+    first = jax.process_index() == 0
+    tracker = open_tracker(config.tracker if first else "none", json.loads(to_json(config)), folder, folder.name)
     if config.seeds > 1:
         with interruptible(folder):
             members, population = train_seeds(config, folder, dataset)
@@ -125,6 +144,8 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         members = []
         task, lane, records, compile_seconds = _train(config, folder, dataset, placements(config.mesh)[0], tracker)
         lanes = [lane]
+    if not first:
+        return {}
     images, labels = load_test(dataset)
     tests = [evaluate_on(task.static, jax.device_get(x.best.params), images, labels, dataset.scale) for x in lanes]
     summary = {
@@ -182,18 +203,22 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
     task = make_task(config, dataset, data, placement)
     prints = {"config": fingerprint(config), "data": dataset.fingerprint}
     saved = _restore(config, folder, task, prints)
+    processes.agree("the checkpoint they go on from", str(saved and saved.step))
+    first = jax.process_index() == 0
     records: list[Record] = list(saved.extra["records"]) if saved else []
     if saved and saved.extra.get("threads") != runtime.usable_cores():
         line = f"{folder}: goes on with {runtime.usable_cores()} usable cores, begun with {saved.extra.get('threads')}:"
         print(f"{line} the numbers are equal to rounding, perhaps not bit for bit", file=sys.stderr)
     lane = place_lane(saved.state, placement) if saved else None
-    workdir.write_jsonl(folder / "metrics.jsonl", records)
+    if first:
+        workdir.write_jsonl(folder / "metrics.jsonl", records)
     compiler = Compiler()
     program = compiler(task)
 
     def save(event: Event) -> None:
-        lane = jax.device_get(event.lane)
-        if lane.sums.first_bad >= 0 or not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(lane.state.params)):
+        several = jax.process_count() > 1
+        lane, isfinite = (event.lane, jnp.isfinite) if several else (jax.device_get(event.lane), np.isfinite)
+        if lane.sums.first_bad >= 0 or not all(isfinite(leaf).all() for leaf in jax.tree.leaves(lane.state.params)):
             return  # the last good one stays the newest
         extra = {"records": records, "seconds": event.seconds, "threads": runtime.usable_cores()}
         checkpoint.save(folder / "checkpoints", int(lane.state.step), lane, extra, prints)
@@ -206,28 +231,41 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
             for event in fit(task, program, event.lane, seconds):  # noqa: B020 (the first lane, then each next)
                 if event.record is not None:
                     records.append(event.record)
-                    workdir.append_jsonl(folder / "metrics.jsonl", event.record)
+                    if first:
+                        workdir.append_jsonl(folder / "metrics.jsonl", event.record)
                     tracker.log(event.record, event.record["epoch"])
                     show(event.record["epoch"], describe(event.record))
-                if stopped:
+                stop, due = _decide(bool(stopped), time.monotonic() - last_save >= config.checkpoint_seconds)
+                if stop:
                     save(event)
-                    raise Interrupted(f"stopped by {stopped[0]}; the same command goes on: --workdir={folder}")
-                if time.monotonic() - last_save >= config.checkpoint_seconds:
+                    by = stopped[0] if stopped else "another process"
+                    raise Interrupted(f"stopped by {by}; the same command goes on: --workdir={folder}")
+                if due:
                     save(event)
                     last_save = time.monotonic()
         except NotFinite as bad:
-            workdir.append_jsonl(folder / "metrics.jsonl", bad.record)
+            if first:
+                workdir.append_jsonl(folder / "metrics.jsonl", bad.record)
             good = _restore(config, folder, task, prints)
             raise Diverged(explain(task, program, good.state if good else None, bad.step)) from None
     if saved is None or saved.step != int(event.lane.state.step):
         save(event)
-    return _Trained(task, event.lane, records, compiler.seconds)
+    return _Trained(task, fetch(event.lane) if jax.process_count() > 1 else event.lane, records, compiler.seconds)
+
+
+def _decide(stopped: bool, due: bool) -> tuple[bool, bool]:
+    """Whether to stop, as any of several processes was told to, and whether to save, as the first's clock says."""
+    if jax.process_count() == 1:
+        return stopped, due
+    said = processes.of_all([stopped, due])
+    return bool(said[:, 0].any()), bool(said[0, 1])
 
 
 def _restore(config: ConfigDict, folder: Path, task: Task, prints: dict[str, str]) -> checkpoint.Restored | None:
     template = jax.eval_shape(lambda: init_lane(task.static, task.hparams, task.keys))
     compared = {"data": prints["data"]} if config.resume == "changed" else prints
-    return checkpoint.restore(folder / "checkpoints", template, compared)
+    warn = None if jax.process_index() == 0 else lambda line: None
+    return checkpoint.restore(folder / "checkpoints", template, compared, warn)
 
 
 @contextmanager

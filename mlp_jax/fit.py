@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax.boundary import Hparams, Static, split_config, steps_per_epoch
 from mlp_jax.data import Dataset, split
-from mlp_jax.sharding import Placement, state_shardings
+from mlp_jax.sharding import Placement, put, state_shardings
 from mlp_jax.train import (
     EVALUATION_BATCH,
     Data,
@@ -59,7 +59,7 @@ class Event(NamedTuple):
 
 def place_data(images: np.ndarray, labels: np.ndarray, scale: float, placement: Placement) -> Data:
     """A whole archive on the device, once, as uint8 (n, inputs); `scale` is the largest pixel value."""
-    return jax.device_put(Data(images, np.asarray(labels, np.int32), np.float32(1 / scale)), placement.whole)
+    return put(Data(images, np.asarray(labels, np.int32), np.float32(1 / scale)), placement.whole)
 
 
 def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Placement) -> Task:
@@ -68,20 +68,20 @@ def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Place
     train, validation = split(dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split))
     inputs, classes = dataset.train_images.shape[1], len(dataset.class_names)
     static, hparams = split_config(config, inputs, classes, len(train), dataset.image_shape)
-    hparams, keys = jax.device_put((hparams, keys), placement.whole)
+    hparams, keys = put((hparams, keys), placement.whole)
     rows = place_rows(validation, min(EVALUATION_BATCH, max(len(validation), 1)), placement)
     return Task(config, static, hparams, keys, data, train, rows, placement)
 
 
 def place_lane(lane: Lane, placement: Placement) -> Lane:
     """A lane from the host, or from another placement, on the devices."""
-    return jax.device_put(lane, state_shardings(placement, lane))
+    return put(lane, state_shardings(placement, lane))
 
 
 def place_rows(indices: np.ndarray, size: int, placement: Placement) -> Rows:
     """`indices` in batches of `size`, on the device; a mesh gets batches that divide over it."""
     matrix, total = in_batches(indices, size, -(-size // placement.shards) * placement.shards)
-    return Rows(jax.device_put(matrix, placement.rows), jax.device_put(total, placement.whole))
+    return Rows(put(matrix, placement.rows), put(total, placement.whole))
 
 
 def steps_per_call(config: ConfigDict, static: Static, steps: int) -> int:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from mlp_jax.errors import UserError
+
 
 def cache_folder() -> Path:
     """The folder for what can be made again: compiled programs and decoded data."""
@@ -18,11 +20,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prepare(config: ConfigDict) -> None:
+def prepare(config: ConfigDict, processes: int = 1) -> None:
     """Sets up JAX for a config; it must come before the first computation.
 
-    A run on a CPU gets one device, a population one a core, a mesh as many as it names; the user's own
-    XLA_FLAGS or JAX_NUM_CPU_DEVICES win.
+    A run on a CPU gets one device, a population one a core, a mesh as many as it names (of several processes each its
+    share); the user's own XLA_FLAGS or JAX_NUM_CPU_DEVICES win.
     """
     _fuse_outputs()
     import jax
@@ -31,7 +33,9 @@ def prepare(config: ConfigDict) -> None:
 
     population = "sweep" in config or "experiments" in config or config.seeds > 1
     named = math.prod(parse_mesh(config.mesh).values())
-    cpu_devices = named if config.mesh else usable_cores() if population else 1
+    if named % processes and config.mesh:
+        raise UserError(f"mesh: {config.mesh!r} has {named} devices, which do not divide over {processes} processes")
+    cpu_devices = named // processes if config.mesh else usable_cores() if population else 1
     chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
     if cpu_devices > 1 and not chosen:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
@@ -83,6 +87,18 @@ def _empty(folder: Path) -> None:
             entry.unlink()
 
 
+def describe_devices() -> dict[str, object]:
+    """The kind of device, how many there are, and in how many processes."""
+    import jax
+
+    devices = jax.devices()
+    return {
+        "device": devices[0].device_kind if devices[0].platform != "cpu" else f"cpu ({_processor()})",
+        "device_count": len(devices),
+        "process_count": jax.process_count(),
+    }
+
+
 def describe() -> dict[str, object]:
     """What a run ran on, for its summary: device, device count, threads, versions."""
     import platform
@@ -91,10 +107,8 @@ def describe() -> dict[str, object]:
     import jaxlib
     import numpy
 
-    devices = jax.devices()
     return {
-        "device": devices[0].device_kind if devices[0].platform != "cpu" else f"cpu ({_processor()})",
-        "device_count": len(devices),
+        **describe_devices(),
         "threads": usable_cores(),
         "versions": {
             "python": platform.python_version(),

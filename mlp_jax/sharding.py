@@ -62,6 +62,34 @@ def state_shardings(placement: Placement, tree: Any) -> Any:
     return jax.tree.map(of_leaf, tree)
 
 
+def put(tree: Any, shardings: Any) -> Any:
+    """A pytree on the devices, `shardings` one for all leaves or a pytree of them.
+
+    Of several processes each has the whole tree and gives what its own devices are to hold; nothing is sent.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+    if isinstance(shardings, Sharding):
+        shardings = jax.tree.map(lambda _: shardings, tree)
+    return jax.tree.map(_put_leaf, tree, shardings)
+
+
+def _put_leaf(leaf: Any, sharding: Sharding) -> jax.Array:
+    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put_leaf(jax.random.key_data(leaf), sharding))
+    value = np.asarray(leaf)
+    return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+
+
+def fetch(tree: Any) -> Any:
+    """A pytree on the host, in every process, from wherever its parts lie."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(np.asarray, multihost_utils.process_allgather(tree, tiled=True))
+
+
 def placements(mesh: str, lanes: bool = False) -> list[Placement]:
     """One placement for every lane (of an accelerator: chunk of lanes) that trains at the same time.
 
@@ -71,8 +99,11 @@ def placements(mesh: str, lanes: bool = False) -> list[Placement]:
     devices = jax.devices()
     sizes = parse_mesh(mesh)
     if not mesh:
-        sizes |= {"lanes" if lanes or devices[0].platform == "cpu" else "data": len(devices)}
+        alone = jax.process_count() == 1 and devices[0].platform == "cpu"
+        sizes |= {"lanes" if lanes or alone else "data": len(devices)}
     count, each = sizes["lanes"], sizes["data"] * sizes["fsdp"]
     if count * each > len(devices):
         raise UserError(f"mesh: {mesh!r} asks for {count * each} devices; there are {len(devices)}")
+    if jax.process_count() > 1 and (count > 1 or each < len(devices)):
+        raise UserError(f"mesh: {mesh!r} leaves a process without work; allowed is 'data:{len(devices)}'")
     return [over_devices(devices[lane * each : (lane + 1) * each], sizes["fsdp"]) for lane in range(count)]
