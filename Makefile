@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: train test test-all setup lint bench docs
+.PHONY: train test test-all setup lint bench check-accelerator docs
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 20
 
 train: .venv/runtime ## train configs/adam.py
 	$(BIN)/python main.py --config=configs/adam.py
@@ -31,6 +31,9 @@ docs: .venv/documentation ## the pages of docs/ as HTML in docs/_build/html, eve
 
 bench: .venv/runtime ## the short benchmarks
 	$(BIN)/python -m benchmarks
+
+check-accelerator: .venv/development ## tests, a training and a population on the accelerator that is there
+	$(BIN)/python -m benchmarks.accelerator
 
 # A stamp is younger than its requirements once they are installed.
 .venv/runtime: requirements.txt | $(BIN)/python

@@ -60,7 +60,7 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
         if first:
             _begin(config, folder, dataset)
         processes.together("the workdir is there")
-        print(f"{folder}: training on {_devices()}")
+        runtime.announce(folder)
         summary = _train_and_test(config, folder, dataset)
     if first:
         print(f"{folder}: {_result(summary)}")

@@ -99,6 +99,37 @@ def describe_devices() -> dict[str, object]:
     }
 
 
+# What the kernel shows of an accelerator to a program that may use it.
+_ACCELERATORS = (
+    ("dev/nvidia[0-9]*", "an NVIDIA GPU", "jax[cuda13]"),
+    ("dev/kfd", "an AMD GPU", "jax[rocm]"),
+    ("dev/accel[0-9]*", "a TPU", "jax[tpu]"),
+)
+
+
+def unused_accelerator(root: Path = Path("/")) -> str:
+    """A line on an accelerator of this machine that JAX does not use; '' without one, or where the user chose."""
+    import jax
+
+    if jax.default_backend() != "cpu" or jax.config.read("jax_platforms"):
+        return ""
+    for pattern, what, package in _ACCELERATORS:
+        if any(root.glob(pattern)):
+            return f"this machine has {what}, which JAX does not use: pip install -U '{package}', or JAX_PLATFORMS=cpu"
+    return ""
+
+
+def announce(folder: Path) -> None:
+    """Says what a run or a sweep runs on, and what it leaves idle."""
+    import sys
+
+    found = describe_devices()
+    several = f" in {found['process_count']} processes" if found["process_count"] != 1 else ""
+    print(f"{folder}: training on {found['device_count']} × {found['device']}{several}")
+    if warning := unused_accelerator():
+        print(f"warning: {warning}", file=sys.stderr)
+
+
 def describe() -> dict[str, object]:
     """What a run ran on, for its summary: device, device count, threads, versions."""
     import platform

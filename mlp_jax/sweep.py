@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mlp_jax import config as configs
-from mlp_jax import experiment, workdir
+from mlp_jax import experiment, runtime, workdir
 from mlp_jax.boundary import split_config
 from mlp_jax.data import Dataset, load_test
 from mlp_jax.dialect import parse, to_yaml
@@ -48,6 +48,7 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
         plain = trial_config(config, {})
         study = open_study(space, folder, config.storage, config.seed, configs.fingerprint(plain) + dataset.fingerprint)
         try:
+            runtime.announce(folder)
             _search(config, space, study, dataset, folder)
             best = _write_views(config, study, folder)
             _draw(study, folder, defaults)

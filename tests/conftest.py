@@ -1,4 +1,7 @@
-"""What all tests share: a CPU of eight virtual devices, strict dtypes, and a list of what could not be tested."""
+"""What all tests share: a CPU of eight virtual devices, strict dtypes, and a list of what could not be tested.
+
+With MLP_JAX_TEST_DEVICE=any they run on the device that JAX finds, as make check-accelerator does.
+"""
 
 import os
 from pathlib import Path
@@ -12,7 +15,9 @@ WHY = f"MLP_JAX_DATA_DIR has no {' and no '.join(ABSENT)}"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    on_cpu = os.environ.get("MLP_JAX_TEST_DEVICE") != "any"
+    if on_cpu:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # Programs compiled in an earlier test run or by a test's subprocess are used again; they are keyed by what was
     # compiled. Nothing goes to the cache in the user's home.
     os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("home"))
@@ -20,7 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ.setdefault("WANDB_MODE", "offline")
     # Small programs take longer to compile than to run: without LLVM's optimizations the suite takes 0.6 of the time.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    if on_cpu:
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
     import jax
     from hypothesis import settings

@@ -146,6 +146,32 @@ def test_a_run_says_what_it_ran_on():
     assert found["versions"]["python"] == sys.version.split()[0]
 
 
+@pytest.mark.parametrize(
+    ("file", "package"), [("nvidia0", "jax[cuda13]"), ("kfd", "jax[rocm]"), ("accel0", "jax[tpu]"), ("nvidiactl", "")]
+)
+def test_an_accelerator_that_jax_does_not_use_is_named(file, package, tmp_path):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / file).touch()
+    assert runtime.unused_accelerator(tmp_path) == ""  # the tests chose the CPU
+    before = jax.config.jax_platforms
+    jax.config.update("jax_platforms", None)
+    try:
+        line = runtime.unused_accelerator(tmp_path)
+    finally:
+        jax.config.update("jax_platforms", before)
+    assert bool(line) == bool(package)
+    assert package in line
+
+
+def test_flags_that_make_a_gpu_repeat_itself_are_known_to_xla():
+    """A flag that XLA does not know would end the program; README names these."""
+    flags = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
+    assert flags in (Path(runtime.__file__).parent.parent / "README.md").read_text()
+    env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_commit_is_that_of_the_checkout_or_nothing(monkeypatch, tmp_path):
     def git(*arguments):
         environment = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
