@@ -71,8 +71,8 @@ def in_processes(count: int, meshes: list[str], arguments: list[str]) -> list[di
         subprocess.Popen([*command, f"--join={port},{count},{i}"], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
         for i in range(count)
     ]
-    out = [process.communicate()[0] for process in running][0]
-    return list(json.loads(out))
+    first, *_ = [process.communicate()[0] for process in running]
+    return list(json.loads(first))
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ GONE = "another process of this run has ended or is out of reach; start all agai
 # What the runtime of the others says when a peer is gone: the end of a connection, or of patience.
 _SIGNS = re.compile(r"Gloo|NCCL|RCCL|oordination service|heartbeat|UNAVAILABLE|DEADLINE_EXCEEDED|[Pp]eer|[Bb]arrier")
 _CPP_FATAL = re.compile(rb"F\d{4} \d\d:\d\d:\d\d\.\d+ |terminate called")
-_CPP_NOISE = re.compile(rb"\[Gloo\] Rank |[WEI]\d{4} \d\d:\d\d:\d\d\.\d+ ")
+_CPP_OTHER = re.compile(rb"\[Gloo\] Rank |[WEI]\d{4} \d\d:\d\d:\d\d\.\d+ |Additional GRPC error information ")
+_OURS = re.compile(rb"\S+\.py: |Traceback |warning: ")  # how all begins that the program itself says on stderr
 
 
 class Joining(NamedTuple):
@@ -183,13 +184,15 @@ def _relay(reading: int, writing: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # it ends when the pipe does
     out = os.dup(2)
     os.close(1)
-    said = fatal = False
+    said = fatal = other = False
     with open(reading, "rb") as lines:
         for line in lines:
             fatal = fatal or _CPP_FATAL.match(line) is not None
+            # What another program's line is followed by belongs to it.
+            other = _OURS.match(line) is None and (other or _CPP_OTHER.match(line) is not None)
             again = GONE.encode() in line
-            if not fatal and not (said and again) and not _CPP_NOISE.match(line):
+            if not (fatal or other or (said and again)):
                 os.write(out, line)
-            said = said or (again and not fatal)
+                said = said or again
     if fatal and not said:
         os.write(out, f"{os.path.basename(sys.argv[0])}: {GONE}\n".encode())

@@ -111,7 +111,7 @@ def unused_accelerator(root: Path = Path("/")) -> str:
     """A line on an accelerator of this machine that JAX does not use; '' without one, or where the user chose."""
     import jax
 
-    if jax.default_backend() != "cpu" or jax.config.read("jax_platforms"):
+    if jax.default_backend() != "cpu" or os.environ.get("JAX_PLATFORMS"):
         return ""
     for pattern, what, package in _ACCELERATORS:
         if any(root.glob(pattern)):

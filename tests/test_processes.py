@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import main
+from mlp_jax import processes
 from mlp_jax.processes import GONE
 from tests.idx_files import make_arrays, write_idx_folder
 from tests.training import leaves
@@ -156,6 +157,28 @@ def test_a_signal_to_one_stops_all_after_a_checkpoint(data, tmp_path):
     assert [status for status, _, _ in results] == [130, 130]
     assert "stopped by another process" in results[0][2]
     assert "stopped by SIGTERM" in results[1][2]
+
+
+def test_of_the_runtimes_last_words_one_line_is_left(capfd):
+    """The relay in a child, fed what C++ and Python say when a peer is gone, in either order."""
+    noise = (
+        "[Gloo] Rank 0 is connected\nE1122 19:33:15.256205 971 agent.cc:289] Polled an error:\n1\nThe tasks crashed\n"
+    )
+    fatal = "F1122 19:33:15.256248 971 client.h:80] Terminating process\n*** Check failure\n    @ 0x7f94 absl\n"
+    ours = f"main.py: {GONE}\n"
+    said = "warning: w\n"
+    for text in (said + noise + fatal, said + noise + ours + fatal, said + ours + noise, said + noise + fatal + ours):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            sys.argv[0] = "main.py"
+            processes._relay(reading, writing)
+            os._exit(0)
+        os.close(reading)
+        os.write(writing, text.encode())
+        os.close(writing)
+        os.waitpid(child, 0)
+        assert capfd.readouterr().err == said + ours
 
 
 WRONG = [

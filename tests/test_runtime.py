@@ -149,16 +149,13 @@ def test_a_run_says_what_it_ran_on():
 @pytest.mark.parametrize(
     ("file", "package"), [("nvidia0", "jax[cuda13]"), ("kfd", "jax[rocm]"), ("accel0", "jax[tpu]"), ("nvidiactl", "")]
 )
-def test_an_accelerator_that_jax_does_not_use_is_named(file, package, tmp_path):
+def test_an_accelerator_that_jax_does_not_use_is_named(file, package, monkeypatch, tmp_path):
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev" / file).touch()
-    assert runtime.unused_accelerator(tmp_path) == ""  # the tests chose the CPU
-    before = jax.config.jax_platforms
-    jax.config.update("jax_platforms", None)
-    try:
-        line = runtime.unused_accelerator(tmp_path)
-    finally:
-        jax.config.update("jax_platforms", before)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert runtime.unused_accelerator(tmp_path) == ""
+    monkeypatch.delenv("JAX_PLATFORMS")
+    line = runtime.unused_accelerator(tmp_path)
     assert bool(line) == bool(package)
     assert package in line
 
