@@ -183,7 +183,7 @@ def train(config: ConfigDict, workdir: str = "", joining: Joining = ALONE) -> No
     """Do what the config describes, a set of experiments, a sweep or a run, in `workdir` or in a new folder."""
     from mlp_jax import runtime
 
-    processes.check(joining, "sweep" in config or config.seeds > 1, workdir)
+    processes.check(joining, bool({"sweep", "experiments"} & set(config)) or config.seeds > 1, workdir)
     runtime.prepare(config, processes.join(joining))
     with contextlib.nullcontext(Path(workdir)) if workdir else new_workdir(config) as folder:
         if "experiments" in config:

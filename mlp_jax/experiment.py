@@ -206,7 +206,7 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
     processes.agree("the checkpoint they go on from", str(saved and saved.step))
     first = jax.process_index() == 0
     records: list[Record] = list(saved.extra["records"]) if saved else []
-    if saved and saved.extra.get("threads") != runtime.usable_cores():
+    if first and saved and saved.extra.get("threads") != runtime.usable_cores():
         line = f"{folder}: goes on with {runtime.usable_cores()} usable cores, begun with {saved.extra.get('threads')}:"
         print(f"{line} the numbers are equal to rounding, perhaps not bit for bit", file=sys.stderr)
     lane = place_lane(saved.state, placement) if saved else None
