@@ -9,6 +9,7 @@ apt install postgresql). Exit status 1 where a trial was lost or done twice.
 
 import argparse
 import json
+import multiprocessing
 import os
 import pwd
 import resource
@@ -26,7 +27,6 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
 PARAMETERS = {
     "activation": {"values": ["relu", "tanh", "sigmoid"]},
     "batch_size": {"values": [16, 32, 64, 128]},
@@ -47,13 +47,14 @@ def open_one(url: str, folder: Path, trials: int, name: str = "workers", heartbe
     return open_study(parse(fields, default.get_config()), folder, url, heartbeat_seconds=heartbeat)
 
 
-def work(url: str, folder: Path, trials: int, batch: int, pause: float) -> dict[str, Any]:
-    """One worker's life."""
+def work(url: str, folder: Path, trials: int, batch: int, pause: float, go: Any, reports: Any) -> None:
+    """One worker's life: it opens the study, waits until all have, and reports what it did."""
     from mlp_jax.search import Outcome
 
     study = open_one(url, folder, trials)
-    print("open", flush=True)
-    sys.stdin.readline()  # all begin together
+    reports.put("open")
+    go.wait()
+    begun = resource.getrusage(resource.RUSAGE_SELF)
     done: list[int] = []
     asks, tells = [], []
     while not study.finished():
@@ -71,8 +72,9 @@ def work(url: str, folder: Path, trials: int, batch: int, pause: float) -> dict[
     study.close()
     used = resource.getrusage(resource.RUSAGE_SELF)
     memory = used.ru_maxrss / 1024
-    cpu = used.ru_utime + used.ru_stime
-    return {"done": done, "asks": asks, "tells": tells, "megabytes": memory, "cpu": cpu, "jax": "jax" in sys.modules}
+    cpu = used.ru_utime + used.ru_stime - begun.ru_utime - begun.ru_stime
+    jax = "jax" in sys.modules
+    reports.put({"done": done, "asks": asks, "tells": tells, "megabytes": memory, "cpu": cpu, "jax": jax})
 
 
 @contextmanager
@@ -133,23 +135,23 @@ def difference(after: dict[str, float], before: dict[str, float], by: float) -> 
 def measure(url: str, folder: Path, workers: int, trials: int, batch: int, pause: float) -> dict[str, Any]:
     """Runs the workers, then one more that beats its heart and reads the study."""
     open_one(url, folder / "first", trials).close()
-    given = [f"--trials={trials}", f"--batch={batch}", f"--pause={pause}", f"--storage={url}"]
-    command = [sys.executable, "-m", "benchmarks.workers", *given]
-    pipe = subprocess.PIPE
+    # Forked, so that they share what they have imported: the machine is to serve the database, not to start Python.
+    context = multiprocessing.get_context("fork")
+    go, reports_of = context.Event(), context.SimpleQueue()
     running = [
-        subprocess.Popen([*command, f"--work={folder / str(i)}"], cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+        context.Process(target=work, args=(url, folder / str(i), trials, batch, pause, go, reports_of))
         for i in range(workers)
     ]
     for worker in running:
-        assert worker.stdout is not None
-        worker.stdout.readline()
+        worker.start()
+    for _ in running:
+        assert reports_of.get() == "open"
     before, start = counters(url), time.perf_counter()
-    for worker in running:
-        assert worker.stdin is not None
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-    reports = [json.loads(worker.communicate()[0]) for worker in running]
+    go.set()
+    reports = [reports_of.get() for _ in running]
     seconds = time.perf_counter() - start
+    for worker in running:
+        worker.join()
     after = counters(url)
     done = Counter(number for report in reports for number in report["done"])
     study = open_one(url, folder / "last", trials)
@@ -210,11 +212,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=1.0)
     parser.add_argument("--storage", default="")
     parser.add_argument("--json", default="")
-    parser.add_argument("--work", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.work:
-        print(json.dumps(work(given.storage, Path(given.work), given.trials, given.batch, given.pause)))
-        return
     server = nullcontext(given.storage) if given.storage else postgresql(given.workers + 30)
     with server as url, tempfile.TemporaryDirectory() as folder:
         result = measure(url, Path(folder), given.workers, given.trials, given.batch, given.pause)

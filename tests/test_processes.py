@@ -75,6 +75,11 @@ def best(workdir: Path) -> list[np.ndarray]:
     return leaves(saved.read(workdir).params)
 
 
+def sealed(workdir: Path) -> list[int]:
+    """The steps of the checkpoints that are complete."""
+    return [int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()]
+
+
 @pytest.fixture(scope="module")
 def alone(data, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("alone")
@@ -121,7 +126,7 @@ def test_one_dies_all_end_and_all_go_on_as_if_nothing_had_been(victim, blow, dat
     fields = command(data, workdir, num_epochs="100000", resume="changed")
     running = start(2, fields)
     deadline = time.monotonic() + 200
-    while not list((workdir / "checkpoints").glob("[0-9]*/manifest.json")):
+    while not sealed(workdir):
         assert time.monotonic() < deadline
         assert all(process.poll() is None for process in running), end(running)
         time.sleep(0.1)
@@ -134,8 +139,7 @@ def test_one_dies_all_end_and_all_go_on_as_if_nothing_had_been(victim, blow, dat
     end([running[victim]], 60) if blow == signal.SIGKILL else running[victim].kill()
     running[victim].wait()
     # From the newest checkpoint that is left, on another number of processes and devices.
-    step = max(int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdigit())
-    epochs = step // 7 + 2
+    epochs = max(sealed(workdir)) // 7 + 2
     last = command(data, workdir, num_epochs=str(epochs), resume="changed", mesh="data:4")
     results = end(start(2, last))
     assert [(status, err) for status, _, err in results] == [(0, ""), (0, "")]
@@ -149,7 +153,7 @@ def test_one_dies_all_end_and_all_go_on_as_if_nothing_had_been(victim, blow, dat
 def test_a_signal_to_one_stops_all_after_a_checkpoint(data, tmp_path):
     running = start(2, command(data, tmp_path / "run", num_epochs="100000"))
     deadline = time.monotonic() + 200
-    while not list((tmp_path / "run/checkpoints").glob("[0-9]*/manifest.json")):
+    while not sealed(tmp_path / "run"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     running[1].send_signal(signal.SIGTERM)
