@@ -88,6 +88,16 @@ def whole_numbers(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator(integer=True, nbins=9, min_n_ticks=1))
 
 
+def _log_axis(axes: "Axes") -> None:
+    """A logarithmic x axis with plain numbers at 1, 2 and 5, which do not run into each other within a decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def message(axes: "Axes", text: str) -> None:
     """A sentence in place of a chart that has nothing to show."""
     axes.axis("off")
@@ -402,7 +412,8 @@ def lines(panels: Sequence[Panel], path: str | Path, title: str = "") -> None:
                 if panel.log_y:
                     low = np.maximum(low, mean / 100)  # a band that reaches 0 has no place on a log axis
                 axes.fill_between(np.asarray(x, float), low, mean + sd, color=color, alpha=0.16, linewidth=0)
-        axes.set_xscale("log" if panel.log_x else "linear")
+        if panel.log_x:
+            _log_axis(axes)
         axes.set_yscale("log" if panel.log_y else "linear")
         dress(axes, panel.xlabel, panel.ylabel, panel.title)
         if panel.percent:
