@@ -1,144 +1,229 @@
-"""python -m benchmarks: start-up, and the epoch against the obvious scan, as medians and ratios of one run.
+"""python -m benchmarks: what the program takes beside its peers, the obvious scan and the machine's own limits.
 
-    python -m benchmarks [--repeats=5] [--json=FILE]
+    python -m benchmarks                       the short form (make bench), compared with benchmarks/results/short.json
+    python -m benchmarks --long                also batch 1…4096, width, depth, optimizers, precision, compiled peers
+    python -m benchmarks --device=gpu          on an accelerator, with 1 to 4,096 lanes and the whole grid
+    python -m benchmarks --parts=batch,lanes   some of it; with --write the others keep their figures
+    python -m benchmarks --write               writes the JSON, and the tables and plot of docs/performance.md
 
-The figures are of 54,000 random images, 784-128×3-10, ReLU, Adam, float32; the work of an epoch does not depend on
-what the images show. Program and reference take turns, so that a drift of the machine meets both.
+Random images, 784-128×3-10, ReLU, Adam, float32, unless a table says otherwise. Contestants take turns, so that a drift
+of the machine meets all alike. Peers that are not installed (benchmarks/requirements.txt) are named as not measured.
 """
 
 import argparse
-import itertools
-import json
 import os
-import subprocess
+import platform
 import sys
-import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
+from benchmarks import reach, results
+from benchmarks.jobs import Job
+from benchmarks.measure import Epoch, bandwidth, in_turn, peak, summary
 
-ROOT = Path(__file__).parent.parent
-SIZES = (784, 128, 128, 128, 10)
-USEFUL_FLOPS = 2 * (3 * sum(a * b for a, b in itertools.pairwise(SIZES)) - SIZES[0] * SIZES[1])  # an example
-
-START = """
-import time; start = time.perf_counter()
-import sys; sys.path.insert(0, {root!r})
-from mlp_jax import config, runtime
-c = config.complete({{"dataset": "digits", "num_epochs": 1}})
-runtime.prepare(c)
-from mlp_jax.data import load
-from mlp_jax.fit import Compiler, fit, make_task, place_data
-from mlp_jax.sharding import placements
-d = load("digits", "", "")
-p = placements("")[0]
-t = make_task(c, d, place_data(d.train_images, d.train_labels, d.scale, p), p)
-next(fit(t, Compiler()(t)))
-print(time.perf_counter() - start)
-"""
+HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs"
+CPU_PARTS = ("start-up", "memory", "batch", "lanes", "sweep", "grid", "scaling")
+GPU_PARTS = ("batch", "lanes", "scaling", "whole-grid")
+SHORT = ("start-up", "memory", "batch", "lanes", "sweep", "grid")
+EXAMPLES = {1: 1_000, 32: 16_000, 256: 25_600}  # of an epoch in the short form; figures are scaled to 54,000
 
 
-def start_up(repeats: int) -> dict[str, float]:
-    """Seconds from before the first import to the end of the first epoch of digits: cold cache, then warm."""
-    cold, warm = [], []
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as cache:
-            environment = {**os.environ, "XDG_CACHE_HOME": cache}
-            for times in (cold, warm):
-                code = START.format(root=str(ROOT))
-                done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-                if done.returncode:
-                    sys.exit(done.stderr)
-                times.append(float(done.stdout))
-    return {"cold": median(cold), "warm": median(warm)}
+def contest(batch: int, options: argparse.Namespace, ours_peak: float) -> dict[str, Any]:
+    """The program, the obvious scan and the peers at one batch size."""
+    from benchmarks.peers import COMPILED_PEERS, PEERS
+    from benchmarks.program import COMPILE_SECONDS, obvious, one_lane
+
+    job = Job(batch, 54_000 if options.long and batch > 1 else EXAMPLES[batch])
+    runners: dict[str, Epoch] = {"ours": one_lane(job), "obvious scan": obvious(job)}
+    absent = {}
+    peers = PEERS | COMPILED_PEERS if options.long else PEERS
+    for name, make in peers.items() if options.device == "cpu" else ():
+        try:
+            runners[name] = make(job)
+        except ImportError as error:
+            absent[name] = {"absent": str(error)}
+    rows = summary(in_turn(runners, options.repeats), "ours", 54_000 / job.examples)
+    for row in rows.values():
+        row["samples_per_second"] = 54_000 / row["seconds"]
+        row["gflops"] = job.flops / job.examples * 54_000 / row["seconds"] / 1e9
+        row["share_of_peak"] = row["gflops"] / ours_peak
+    rows["ours"]["compile"] = COMPILE_SECONDS[job]
+    torch = [row for name, row in rows.items() if name.startswith("PyTorch")]
+    best = {"PyTorch best": min(torch, key=lambda row: row["seconds"])} if torch else {}
+    return rows | best | absent
 
 
-def epochs(batch_size: int, examples: int, repeats: int) -> dict[str, float]:
-    """Seconds per epoch of the program and of the reference, their ratio, useful GFLOP/s, seconds to compile."""
+def lanes_on_cpu(options: argparse.Namespace) -> dict[str, float]:
+    """Time of each peer as a multiple of a lane's share of the time of a lane a core at once."""
     import jax
 
-    from benchmarks import reference
-    from mlp_jax import config
-    from mlp_jax.data import Dataset
-    from mlp_jax.fit import Compiler, make_task, order_of, place_data
-    from mlp_jax.sharding import placements
+    from benchmarks.peers import PEERS
+    from benchmarks.program import lanes_in_turn, one_lane
 
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (examples, 784), np.uint8)
-    labels = generator.integers(0, 10, examples).astype(np.uint8)
-    dataset = Dataset("random", images, labels, tuple("0123456789"), (28, 28), 255, "", lambda: (images, labels))
-    place = placements("")[0]
-    fields = {"batch_size": batch_size, "val_fraction": 0.0}
-    task = make_task(config.complete(fields), dataset, place_data(images, labels, 255, place), place)
-    compiler = Compiler()
-    program, order = compiler(task), order_of(task, 1)
-    lane = program.init(task.hparams, task.keys)
-    steps = order.indices.shape[0]
-    state = reference.start(jax.random.key(0), SIZES)
-    rows = jax.device_put(np.asarray(order.indices))
-    ours, theirs = [], []
-    for _ in range(repeats + 1):
+    job, count = Job(32, EXAMPLES[32]), len(jax.devices())
+    runners = {"lanes": lanes_in_turn(job), "alone": one_lane(job)}
+    for name in ("Keras 3 on JAX", "PyTorch eager, 1 thread", "PyTorch eager, 2 threads"):
+        try:
+            runners[name] = PEERS[name](job)
+        except ImportError as error:
+            print(f"{name}: not measured: {error}")
+    rows = summary(in_turn(runners, options.repeats), "lanes")
+    ratios = {name: count * row["times_ours"] for name, row in rows.items() if name != "lanes"}
+    torch = [ratio for name, ratio in ratios.items() if name.startswith("PyTorch")]
+    best = {"PyTorch best": min(torch)} if torch else {}
+    return {"seconds_per_net": rows["lanes"]["seconds"] / count * 54_000 / job.examples, **ratios, **best}
+
+
+def lanes_on_accelerator(options: argparse.Namespace, ours_peak: float) -> dict[str, Any]:
+    """Populations of 1 to 4,096 lanes: seconds an epoch of a net, shares of matrix peak and of memory bandwidth."""
+    from benchmarks.program import COMPILE_SECONDS, lanes_abreast
+
+    limit, table = bandwidth(), {}
+    for count in (1, 4, 16, 64, 256, 1024, 4096):
+        job = Job(32, 54_000 if count <= 64 else 3_200)
+        seconds = min(in_turn({"lanes": lanes_abreast(job, count)}, options.repeats)["lanes"])
+        weights = sum(a * b for a, b in zip(job.sizes[:-1], job.sizes[1:], strict=True))
+        # Of a step at least: w, m and v read and written, w read twice more by the products, the gradient both ways.
+        traffic = 4 * weights * 10 * count * job.examples / job.batch
+        table[str(count)] = {
+            "seconds_per_net": seconds / count * 54_000 / job.examples,
+            "share_of_peak": job.flops * count / seconds / 1e9 / ours_peak,
+            "share_of_bandwidth": traffic / seconds / 1e9 / limit,
+            "compile": COMPILE_SECONDS[job],
+        }
+        print(count, table[str(count)], flush=True)
+    return table
+
+
+def scaling(options: argparse.Namespace, ours_peak: float) -> dict[str, Any]:
+    """The program over batch, width, depth, optimizer and precision, one at a time."""
+    from benchmarks.program import COMPILE_SECONDS, one_lane
+
+    jobs = [Job(batch=2**n) for n in range(0, 13, 2)] + [Job(width=2**n) for n in range(5, 12)]
+    jobs += [Job(depth=depth) for depth in (1, 2, 4, 8)] + [Job(precision="bfloat16")]
+    jobs += [Job(optimizer=name) for name in ("sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam")]
+    table = {}
+    for job in dict.fromkeys(jobs):
+        budget = 2e10 if options.device == "cpu" else 1e13
+        steps = max(4, min(54_000 // job.batch, int(budget / (job.flops / job.examples * job.batch + 4e6))))
+        job = job._replace(examples=min(54_000, steps * job.batch))
+        seconds = min(in_turn({"ours": one_lane(job)}, options.repeats)["ours"])
+        gflops = job.flops / seconds / 1e9
+        name = f"batch {job.batch}, width {job.width}, depth {job.depth}, {job.optimizer}, {job.precision}"
+        table[name] = {
+            "us_per_sample": seconds / job.examples * 1e6,
+            "gflops": gflops,
+            "share_of_peak": gflops / ours_peak,
+            "compile": COMPILE_SECONDS[job],
+        }
+    return table
+
+
+def whole_grid() -> dict[str, float]:
+    """Wall seconds of configs/sweep_assignment.py with its study and files, on the data in MLP_JAX_DATA_DIR."""
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        lane = program.train_steps(task.hparams, task.keys, task.data, order, lane, np.int32(0), np.int32(steps))
-        jax.block_until_ready(lane)
-        ours.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        state, _ = reference.epoch(state, rows, 1e-3, task.data.images, task.data.labels)
-        jax.block_until_ready(state)
-        theirs.append(time.perf_counter() - start)
-    seconds = median(ours[1:])
+        command = [sys.executable, "main.py", "--config=configs/sweep_assignment.py", f"--workdir={folder}/sweep"]
+        subprocess.run(command, check=True, cwd=HERE.parent)
+        return {"seconds": time.perf_counter() - start}
+
+
+def measure(part: str, options: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Puts one part's figures into `result`."""
+    from benchmarks import processes
+
+    accelerator = options.device != "cpu"
+    if part in ("batch", "lanes", "scaling"):
+        result["peak"] = peak()
+    if part == "start-up":
+        result["start-up"] = processes.start_up(min(options.repeats, 3))
+    elif part == "memory":
+        result["memory"] = {"run": processes.peak_memory()}
+    elif part == "batch":
+        for batch in map(int, options.batches.split(",")):
+            result[f"batch {batch}"] = contest(batch, options, result["peak"])
+            print(*results.contestants({f"batch {batch}": result[f"batch {batch}"]}), sep="\n", flush=True)
+    elif part == "lanes":
+        result["lanes"] = lanes_on_accelerator(options, result["peak"]) if accelerator else lanes_on_cpu(options)
+    elif part == "sweep":
+        result["sweep"] = processes.sweep(options.trials, options.examples)
+    elif part == "grid":
+        from benchmarks.grid import estimate
+
+        result["grid"] = estimate(3_200, 1)
+    elif part == "scaling":
+        result["scaling"] = scaling(options, result["peak"])
+    else:
+        result["whole-grid"] = whole_grid()
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Device, cores and versions."""
+    import jax
+
+    from mlp_jax.runtime import describe
+
+    told = describe()
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return {
-        "seconds": seconds,
-        "reference": median(theirs[1:]),
-        "ratio": median(a / b for a, b in zip(theirs[1:], ours[1:], strict=True)),
-        "gflops": USEFUL_FLOPS * examples / seconds / 1e9,
-        "compile": compiler.seconds,
+        "device": told["device"],
+        "cores": told["threads"],
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "load": load,
     }
-
-
-def peak() -> float:
-    """GFLOP/s of a large float32 product, the best of ten."""
-    import jax
-    import jax.numpy as jnp
-
-    a = jnp.ones((2048, 2048))
-    product = jax.jit(jnp.dot)
-    product(a, a).block_until_ready()
-    times = []
-    for _ in range(10):
-        start = time.perf_counter()
-        product(a, a).block_until_ready()
-        times.append(time.perf_counter() - start)
-    return 2 * 2048**3 / min(times) / 1e9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--parts", default="", help=f"of {', '.join(dict.fromkeys(CPU_PARTS + GPU_PARTS))}")
+    parser.add_argument("--batches", default="1,32,256", help="of the part batch")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=0, help="of the sweep; 20, in the long form 200")
+    parser.add_argument("--examples", type=int, default=6_000, help="of the sweep's data; validation takes a tenth")
+    parser.add_argument("--write", action="store_true", help="benchmarks/results/*.json and docs/performance.md")
     parser.add_argument("--json", default="", help="file for the figures")
     options = parser.parse_args()
-    result: dict[str, Any] = {"start-up": start_up(min(options.repeats, 3))}
-    print(
-        "start-up to the first epoch of digits: cold {cold:.2f} s (≤ 6), warm {warm:.2f} s (≤ 3)".format(
-            **result["start-up"]
-        )
-    )
-    result["peak"] = peak()
-    print(f"large matrix product: {result['peak']:.0f} GFLOP/s")
-    print("batch  s/epoch  obvious scan  times as fast  GFLOP/s  of peak  compile s")
-    for batch_size, examples in ((1, 2000), (32, 54_000), (256, 54_000)):
-        row = epochs(batch_size, examples, options.repeats)
-        result[f"batch {batch_size}"] = row
-        share = row["gflops"] / result["peak"]
-        print(
-            f"{batch_size:5}  {row['seconds'] * 54_000 / examples:7.3f}  {row['reference'] * 54_000 / examples:12.3f}"
-            f"  {row['ratio']:13.2f}  {row['gflops']:7.1f}  {share:7.0%}  {row['compile']:9.2f}"
-        )
-    if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
+    options.trials = options.trials or (200 if options.long else 20)
+    os.environ.setdefault("JAX_PLATFORMS", "cpu" if options.device == "cpu" else "")
+    import jax
+
+    from mlp_jax import config, runtime
+
+    cores = min(runtime.usable_cores(), 2)
+    if options.device == "cpu":
+        jax.config.update("jax_num_cpu_devices", cores)
+    runtime.prepare(config.complete({"mesh": f"lanes:{cores}" if options.device == "cpu" else ""}))
+    if options.device == "gpu" and jax.devices()[0].platform == "cpu":
+        sys.exit("python -m benchmarks: --device=gpu: JAX finds no accelerator")
+    known = CPU_PARTS if options.device == "cpu" else GPU_PARTS
+    parts = tuple(options.parts.split(",")) if options.parts else known if options.long or known is GPU_PARTS else SHORT
+    if unknown := set(parts) - set(known):
+        sys.exit(f"python -m benchmarks: --parts: {', '.join(sorted(unknown))}: allowed are {', '.join(known)}")
+    name = "gpu" if options.device == "gpu" else "long" if options.long else "short"
+    committed = HERE / "results" / f"{name}.json"
+    earlier = results.read(committed)
+    result: dict[str, Any] = (earlier if options.parts and options.write else {}) | {"machine": machine(options.device)}
+    for part in parts:
+        print(f"{part} …", flush=True)
+        measure(part, options, result)
+        if options.json:
+            results.write(Path(options.json), result)
+    if options.device == "cpu":
+        print(*reach.table(result), sep="\n")
+        print(*reach.fallen(result, earlier), sep="\n")
+    if options.write:
+        results.write(committed, result)
+        if name == "short":
+            results.insert(DOCS / "performance.md", result)
+            results.plot(DOCS / "images" / "performance.png", result)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""Clocks: contestants that take turns, medians with their spread, the machine's peak."""
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+Epoch = Callable[[], None]  # trains one epoch and returns when it is done
+
+
+def in_turn(contestants: dict[str, Epoch], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each call after a first that does not count; round by round, so that a drift meets all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for repeat in range(repeats + 1):
+        for name, epoch in contestants.items():
+            start = time.perf_counter()
+            epoch()
+            if repeat:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def summary(seconds: dict[str, list[float]], ours: str, scale: float = 1.0) -> dict[str, dict[str, Any]]:
+    """Of each contestant: median, least and most seconds, and the median ratio of its time to ours, round by round."""
+    return {
+        name: {
+            "seconds": median(values) * scale,
+            "least": min(values) * scale,
+            "most": max(values) * scale,
+            "times_ours": median(a / b for a, b in zip(values, seconds[ours], strict=True)),
+        }
+        for name, values in seconds.items()
+    }
+
+
+def peak(seconds: float = 1.0) -> float:
+    """GFLOP/s of a large float32 matrix product, the best within `seconds`."""
+    import jax
+    import jax.numpy as jnp
+
+    n = 2048 if jax.devices()[0].platform == "cpu" else 8192
+    a = jnp.ones((n, n))
+    product = jax.jit(lambda a: jnp.dot(a, a, precision=jax.lax.Precision.HIGHEST))
+    product(a).block_until_ready()
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        product(a).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2 * n**3 / best / 1e9
+
+
+def bandwidth() -> float:
+    """GB/s of y = 2x over 256 MiB: read once and written once, the best of ten."""
+    import jax
+    import jax.numpy as jnp
+
+    x = jnp.ones(1 << 26)
+    double = jax.jit(lambda x: 2 * x)
+    double(x).block_until_ready()
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        double(x).block_until_ready()
+        times.append(time.perf_counter() - start)
+    return 2 * x.nbytes / min(times) / 1e9

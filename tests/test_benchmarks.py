@@ -1,0 +1,39 @@
+"""The benchmarks' arithmetic: what is reached, what fell, the FLOPs of a step. No timings."""
+
+import numpy as np
+import pytest
+
+from benchmarks import reach
+from benchmarks.jobs import Job
+
+
+@pytest.mark.parametrize(
+    ("value", "more", "aim", "expected"),
+    [
+        (2.2, True, 2.2, "reached"),
+        (1.1, True, 2.2, "falls short by 50%"),
+        (700, False, 700, "reached"),
+        (1050, False, 700, "falls short by 50%"),
+        (None, True, 1, "not measured"),
+    ],
+)
+def test_a_verdict_is_computed_from_the_figure(value, more, aim, expected):
+    assert reach.verdict(value, more, aim) == expected
+
+
+def test_only_a_fall_of_more_than_a_fifth_is_told():
+    earlier = {"sweep": {"ratio": 2.0, "peak_mb": 1000}, "start-up": {"warm": 1}}
+    slower = {"sweep": {"ratio": 1.5, "peak_mb": 1300}, "start-up": {"warm": 9}}
+    assert reach.fallen(slower, earlier) == [
+        "sweep: ratio fell by 25%: 2 before, 1.5 now",
+        "sweep: peak_mb fell by 23%: 1e+03 before, 1.3e+03 now",
+    ]
+    assert not reach.fallen({"sweep": {"ratio": 1.7, "peak_mb": 1200}}, earlier)
+
+
+def test_a_step_s_useful_flops_are_those_counted_by_hand():
+    # Forward and weight gradients over all layers, input gradients over all but the first.
+    layers = [(784, 128), (128, 128), (128, 128), (128, 10)]
+    by_hand = sum(2 * 32 * a * b * (2 if a == 784 else 3) for a, b in layers)
+    assert Job(32, 32).flops == by_hand
+    assert np.isclose(by_hand, 19.4e6, rtol=0.01)
