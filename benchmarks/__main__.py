@@ -35,12 +35,15 @@ def contest(batch: int, options: argparse.Namespace, ours_peak: float) -> dict[s
     from benchmarks.peers import COMPILED_PEERS, PEERS
     from benchmarks.program import COMPILE_SECONDS, obvious, one_lane
 
-    job = Job(batch, 54_000 if options.long and batch > 1 else EXAMPLES[batch])
+    examples = 54_000 if options.long and batch > 1 else EXAMPLES[batch]
+    job = Job(batch, int(options.share * examples) // batch * batch)
     runners: dict[str, Epoch] = {"ours": one_lane(job), "obvious scan": obvious(job)}
     absent = {}
     peers = PEERS | COMPILED_PEERS if options.long else PEERS
     for name, make in peers.items() if options.device == "cpu" else ():
         try:
+            if name in options.without.split(","):
+                raise ImportError("left out")
             runners[name] = make(job)
         except ImportError as error:
             absent[name] = {"absent": str(error)}
@@ -49,6 +52,7 @@ def contest(batch: int, options: argparse.Namespace, ours_peak: float) -> dict[s
         row["samples_per_second"] = 54_000 / row["seconds"]
         row["gflops"] = job.flops / job.examples * 54_000 / row["seconds"] / 1e9
         row["share_of_peak"] = row["gflops"] / ours_peak
+        row["rounds"], row["examples"] = options.repeats, job.examples
     rows["ours"]["compile"] = COMPILE_SECONDS[job]
     torch = [row for name, row in rows.items() if name.startswith("PyTorch")]
     best = {"PyTorch best": min(torch, key=lambda row: row["seconds"])} if torch else {}
@@ -62,7 +66,7 @@ def lanes_on_cpu(options: argparse.Namespace) -> dict[str, float]:
     from benchmarks.peers import PEERS
     from benchmarks.program import lanes_in_turn, one_lane
 
-    job, count = Job(32, EXAMPLES[32]), len(jax.devices())
+    job, count = Job(32, int(options.share * EXAMPLES[32]) // 32 * 32), len(jax.devices())
     runners = {"lanes": lanes_in_turn(job), "alone": one_lane(job)}
     for name in ("Keras 3 on JAX", "PyTorch eager, 1 thread", "PyTorch eager, 2 threads"):
         try:
@@ -185,6 +189,8 @@ def main() -> None:
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--parts", default="", help=f"of {', '.join(dict.fromkeys(CPU_PARTS + GPU_PARTS))}")
     parser.add_argument("--batches", default="1,32,256", help="of the part batch")
+    parser.add_argument("--share", type=float, default=1.0, help="of the examples of an epoch, for a busy machine")
+    parser.add_argument("--without", default="", help="peers to leave out, by commas")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trials", type=int, default=0, help="of the sweep; 20, in the long form 200")
     parser.add_argument("--examples", type=int, default=6_000, help="of the sweep's data; validation takes a tenth")
