@@ -4,6 +4,7 @@ from typing import Any
 
 Result = dict[str, Any]
 FALL = 0.2
+LOAD_FREE = (("memory", "run"), ("sweep", "peak_mb"))  # what a busy machine does not change
 # what, the figure's path in the result, whether more is better, the aim
 AIMS: list[tuple[str, tuple[str, ...], bool, float]] = [
     ("Keras on JAX / ours, batch 32", ("batch 32", "Keras 3 on JAX", "times_ours"), True, 2.2),
@@ -29,10 +30,22 @@ def figure(result: Result, path: tuple[str, ...]) -> float | None:
     return value
 
 
-def verdict(value: float | None, more: bool, aim: float) -> str:
-    """'reached', 'falls short by' in per cent of the aim, or 'not measured'."""
+def busy(result: Result) -> bool:
+    """Whether others used the machine: a load of more than half its cores as the measurement began."""
+    machine = result.get("machine", {})
+    return float(machine.get("load") or 0) > 0.5 * machine.get("cores", 1)
+
+
+def verdict(value: float | None, more: bool, aim: float, busy: bool = False) -> str:
+    """'reached', 'falls short by' in per cent of the aim, 'not measured', or 'not judged' on a busy machine.
+
+    Load distorts in both directions: it stretches contestants of many threads most of all, and it lowers the measured
+    peak, which flatters a share of it.
+    """
     if value is None:
         return "not measured"
+    if busy:
+        return "not judged: busy machine"
     if (value >= aim) if more else (value <= aim):
         return "reached"
     return f"falls short by {abs(value - aim) / aim:.0%}"
@@ -44,12 +57,15 @@ def table(result: Result) -> list[str]:
     for name, path, more, aim in AIMS:
         value = figure(result, path)
         shown = "" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
-        rows.append(f"| {name} | {'≥' if more else '≤'} {aim:g} | {shown} | {verdict(value, more, aim)} |")
+        said = verdict(value, more, aim, busy(result) and path not in LOAD_FREE)
+        rows.append(f"| {name} | {'≥' if more else '≤'} {aim:g} | {shown} | {said} |")
     return rows
 
 
 def fallen(result: Result, earlier: Result) -> list[str]:
     """A line for each ratio that is more than a fifth worse than in an earlier result; absolute times are no ratios."""
+    if busy(result) or busy(earlier):
+        return ["Nothing is compared: one of the two results is of a busy machine."] if earlier else []
     lines = []
     paths = {path: more for _, path, more, _ in AIMS if path[-1] not in ("warm", "hours")}
     paths |= {(part, "obvious scan", "times_ours"): True for part in ("batch 1", "batch 32", "batch 256")}

@@ -97,8 +97,8 @@ def init_params(key: Array, sizes: tuple[int, ...], init: str, init_scale: Array
 def _float_product(precision: lax.Precision) -> Callable[[Array, Array], Array]:
     """a·b. For one row its derivative by b is written out as a column times a row, as the backprop by hand has it.
 
-    XLA multiplies elementwise there and fuses that with the optimizer's update: 0.65 of a step's time at batch size 1.
-    What `jax.grad` makes of the product itself stays a product and a transpose.
+    XLA multiplies elementwise there and fuses that with the optimizer's update (docs/performance.md has the gain). What
+    `jax.grad` makes of the product itself stays a product and a transpose. No forward-mode derivative of that one row.
     """
 
     def dot(a: Array, b: Array) -> Array:

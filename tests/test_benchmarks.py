@@ -21,6 +21,17 @@ def test_a_verdict_is_computed_from_the_figure(value, more, aim, expected):
     assert reach.verdict(value, more, aim) == expected
 
 
+def test_a_busy_machine_is_not_judged():
+    # A share of a peak that was itself measured under load would otherwise look like a success.
+    result = {"machine": {"cores": 2, "load": "14.6"}, "batch 32": {"ours": {"share_of_peak": 0.82}}}
+    row = next(line for line in reach.table(result) if "batch 32 | ≥ 0.35" in line)
+    assert "0.82" in row
+    assert "not judged" in row
+    idle = result | {"machine": {"cores": 2, "load": "0.4"}}
+    assert "reached" in next(line for line in reach.table(idle) if "batch 32 | ≥ 0.35" in line)
+    assert reach.fallen(result, idle) == ["Nothing is compared: one of the two results is of a busy machine."]
+
+
 def test_only_a_fall_of_more_than_a_fifth_is_told():
     earlier = {"sweep": {"ratio": 2.0, "peak_mb": 1000}, "start-up": {"warm": 1}}
     slower = {"sweep": {"ratio": 1.5, "peak_mb": 1300}, "start-up": {"warm": 9}}

@@ -261,3 +261,18 @@ def test_a_layer_norm_sees_neither_the_scale_nor_the_mean_of_its_input():
     np.testing.assert_allclose(v.std(axis=1), np.ones(7), rtol=1e-4)
     np.testing.assert_allclose(NORMS["layer"].f(30 * u + 4)[0], v, atol=1e-4)
     assert NORMS["none"].f(u)[0] is u
+
+
+@pytest.mark.parametrize("lanes", [0, 3])
+def test_the_product_of_one_row_has_the_derivatives_of_any_product(lanes):
+    # Outer product and matrix-vector product in float64 NumPy; with lanes, under vmap.
+    generator = np.random.default_rng(0)
+    a, b, d = (generator.normal(size=shape) for shape in ((lanes or 1, 1, 7), (7, 3), (1, 3)))
+
+    def pull(a):
+        return jax.vjp(PRECISIONS["float32"], a, jnp.asarray(b))[1](jnp.asarray(d))
+
+    by_a, by_b = jax.vmap(pull)(jnp.asarray(a))
+    for row, da, db in zip(a, by_a, by_b, strict=True):
+        np.testing.assert_allclose(da, d @ b.T, rtol=1e-5)
+        np.testing.assert_allclose(db, np.outer(row, d), rtol=1e-5)
