@@ -15,7 +15,7 @@ TITLE = "One example, a mini-batch, the whole training set"
 QUESTION = "Which batch size learns most from the same number of examples, and which in the same time?"
 WIDTHS = (64,)  # small, since an update on one example costs nearly as much as one on a mini-batch
 MINI = 64
-# batch size -> learning rate; plain SGD. Each was chosen on validation among factors of about three.
+# batch size -> learning rate of plain SGD: of the usual size for each, not tuned; larger batches bear larger ones.
 RATES = {1: 0.005, MINI: 0.1, 0: 0.5}
 NAMES = {1: "batch size 1", MINI: f"batch size {MINI}", 0: "full batch"}
 MORE = 10  # the whole training set makes one update an epoch, so it gets this many times the epochs
