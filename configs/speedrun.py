@@ -1,6 +1,6 @@
 """The mean test accuracy of 20 seeds at or above 88.08 %, the best that the sources report, in little time.
 
-    python main.py --config=configs/speedrun.py
+python main.py --config=configs/speedrun.py
 """
 
 from ml_collections import ConfigDict
