@@ -1,0 +1,27 @@
+"""Fashion-MNIST by the assignment's largest width, 128 neurons a layer, one net, no augmentation.
+
+python main.py --config=configs/best_grid.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """784-128×2-10 with layer norm, smoothed labels, averaged weights, AdamW under a cosine; nothing held out."""
+    config = default.get_config()
+    config.seeds = 5
+    config.val_fraction = 0.0
+    config.hidden_sizes = (128, 128)
+    config.norm = "layer"
+    config.dropout_rate = 0.1
+    config.label_smoothing = 0.1
+    config.ema_decay = 0.998
+    config.weight_decay = 0.1
+    config.decoupled_weight_decay = True
+    config.learning_rate = 0.002
+    config.schedule = "cosine"
+    config.batch_size = 128
+    config.num_epochs = 30
+    return config
