@@ -17,5 +17,5 @@ def get_config() -> ConfigDict:
     config.batch_size = 128
     config.learning_rate = 0.006
     config.schedule = "cosine"
-    config.num_epochs = 5
+    config.num_epochs = 6
     return config
