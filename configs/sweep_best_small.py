@@ -5,14 +5,17 @@ python main.py --config=configs/sweep_best_small.py
 
 from ml_collections import ConfigDict
 
-from configs import sweep_best_grid
+from configs import best_grid, sweep_best_grid
 
 
 def get_config() -> ConfigDict:
     """Flips, shifts and a little less dropout: six random trials of 20 epochs."""
-    config = sweep_best_grid.get_config()
-    config.weight_decay = 0.1
-    config.learning_rate = 4e-3
+    config = best_grid.get_config()
+    config.seeds = 1
+    config.val_fraction = 0.1
+    config.num_epochs = 20
+    config.storage = ""
+    config.sweep = sweep_best_grid.get_config().sweep
     config.sweep.method = "random"
     config.sweep.parameters = {
         "num_layers": {"values": (2, 3)},
