@@ -1,6 +1,9 @@
 """Fashion-MNIST by the assignment's largest width, 128 neurons a layer, one net, no augmentation.
 
-python main.py --config=configs/best_grid.py
+    python main.py --config=configs/best_grid.py
+
+The best of the first four trials of configs/sweep_best_grid.py, with more epochs: 90.08 % on validation after 20, seed
+0. Not trained on all images yet, nor tested.
 """
 
 from ml_collections import ConfigDict

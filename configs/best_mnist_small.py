@@ -1,6 +1,8 @@
 """MNIST by nets of 128 neurons a layer, on distorted digits.
 
-python main.py --config=configs/best_mnist_small.py
+    python main.py --config=configs/best_mnist_small.py
+
+A proposal: configs/sweep_best_mnist_small.py, which is to settle it, has not run yet.
 """
 
 from ml_collections import ConfigDict

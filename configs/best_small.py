@@ -1,6 +1,8 @@
 """The net of configs/best_grid.py with mirrored images as well.
 
-python main.py --config=configs/best_small.py
+    python main.py --config=configs/best_small.py
+
+A proposal: configs/sweep_best_small.py, which is to settle it, has not run yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,9 @@
 """The mean test accuracy of 20 seeds at or above 88.08 %, the best that the sources report, in little time.
 
-python main.py --config=configs/speedrun.py
+    python main.py --config=configs/speedrun.py
+
+On validation (--config.val_fraction=0.1 --config.seeds=5): 89.20 ± 0.43 %. The 20 seeds on all images, and the seconds
+on an idle machine, are not measured yet.
 """
 
 from ml_collections import ConfigDict
