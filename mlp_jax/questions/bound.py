@@ -90,8 +90,8 @@ def command(config: ConfigDict, name: str) -> str:
 def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = None) -> Path:
     """report.html from the answers in the folder that belong to this config, in the order of the questions."""
     made_of, budget = _made_of(config, folder), BUDGETS[config.budget]
-    paths = [folder / SECTIONS / name / "section.json" for name in QUESTIONS]
-    answers = [answer for path in paths if (answer := read_if_there(path)).get("made_of") == made_of]
+    found = {name: read_if_there(folder / SECTIONS / name / "section.json") for name in QUESTIONS}
+    answers = {name: answer for name, answer in found.items() if answer.get("made_of") == made_of}
     sections = [
         Section(
             answer["title"],
@@ -101,7 +101,7 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
             [folder / picture for picture in answer["pictures"]],
             [{name: row[name] for name in answer["columns"]} for row in answer["table"]],
         )
-        for answer in answers
+        for answer in answers.values()
     ]
     if machine:
         workdir.write_json(folder / MACHINE, machine)
@@ -110,8 +110,8 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
         "seeds of a band": budget.seeds,
         "epochs of a run": budget.epochs,
         "trials of the sweep": budget.trials,
-        "seconds": {answer["title"]: answer["seconds"] for answer in answers},
-        "seconds in all": sum(answer["seconds"] for answer in answers),
+        "seconds": {name: answer["seconds"] for name, answer in answers.items()},
+        "seconds in all": sum(answer["seconds"] for answer in answers.values()),
         **workdir.read_json(folder / MACHINE),
     }
     return write_bound_report(folder / "report.html", "Experiments", _lead(config, folder), sections, facts)
