@@ -107,6 +107,15 @@ def restore(
     return None
 
 
+def newest_is_whole(folder: Path) -> bool:
+    """Whether there is a checkpoint and every byte of the newest one is as it was written."""
+    steps = _steps(folder)
+    try:
+        return bool(steps) and bool(_verify(folder / str(steps[0]), steps[0]))
+    except _Damaged:
+        return False
+
+
 def _seal(folder: Path, step: int, state: Any, fingerprints: dict[str, str]) -> None:
     """Writes the manifest that vouches for what is there, and brings everything to the disk."""
     body = {

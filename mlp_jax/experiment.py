@@ -25,7 +25,7 @@ from mlp_jax.errors import Diverged, Interrupted
 from mlp_jax.evaluation import Tested, evaluate_on
 from mlp_jax.fit import Compiler, Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
 from mlp_jax.progress import describe, progress
-from mlp_jax.seeds import mean_records, summarize, train_seeds
+from mlp_jax.seeds import mean_records, records_of, summarize, train_seeds
 from mlp_jax.sharding import Placement, fetch, placements
 from mlp_jax.tracking import open_tracker
 from mlp_jax.train import Lane, init_lane
@@ -88,7 +88,10 @@ def _is_finished(config: ConfigDict, folder: Path) -> bool:
         if not path.exists() or not workdir.is_as_sealed(path, path.read_bytes()):
             print(f"{path}: is missing or damaged: made again from the last checkpoint", file=sys.stderr)
             return False
-    return True
+    # A seed that diverged has none.
+    several = (folder / "seeds" / str(seed) for seed in range(config.seed, config.seed + config.seeds))
+    kept = [path for path in several if path.exists()] if config.seeds > 1 else [folder]
+    return all(checkpoint.newest_is_whole(path / "checkpoints") for path in kept)
 
 
 def load_for(config: ConfigDict, folder: Path) -> Dataset:
@@ -205,7 +208,7 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
     saved = _restore(config, folder, task, prints)
     processes.agree("the checkpoint they go on from", str(saved and saved.step))
     first = jax.process_index() == 0
-    records: list[Record] = list(saved.extra["records"]) if saved else []
+    records = records_of(saved, folder) if saved else []
     if first and saved and saved.extra.get("threads") != runtime.usable_cores():
         line = f"{folder}: goes on with {runtime.usable_cores()} usable cores, begun with {saved.extra.get('threads')}:"
         print(f"{line} the numbers are equal to rounding, perhaps not bit for bit", file=sys.stderr)
@@ -224,7 +227,7 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
         checkpoint.save(folder / "checkpoints", int(lane.state.step), lane, extra, prints)
 
     last_save = time.monotonic()
-    seconds = saved.extra["seconds"] if saved else 0.0
+    seconds = float(saved.extra.get("seconds", 0.0)) if saved else 0.0
     event = Event(lane if lane is not None else program.init(task.hparams, task.keys))
     with progress(config.num_epochs, "epochs") as show, signals() as stopped:
         try:

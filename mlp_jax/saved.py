@@ -51,6 +51,8 @@ def read(folder: Path) -> Saved:
     found = checkpoint.restore(where / "checkpoints", template, compared)
     if found is None:
         raise UserError(f"--workdir: {str(folder)!r} holds no checkpoint that can be read; train it first")
+    if (folder / "summary.json").exists() and not checkpoint.newest_is_whole(where / "checkpoints"):
+        raise UserError(f"--workdir: {str(folder)!r} has lost its last checkpoint; trained again it gets the same one")
     if found.state.best.epoch < 1:
         raise UserError(f"--workdir: {str(folder)!r} has not finished an epoch yet; train on")
     return Saved(static, found.state.best.params, card)

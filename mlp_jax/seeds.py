@@ -11,12 +11,15 @@ from ml_collections import ConfigDict
 from mlp_jax import checkpoint
 from mlp_jax.config import fingerprint
 from mlp_jax.data import Dataset
-from mlp_jax.errors import Diverged
+from mlp_jax.errors import Diverged, UserError
 from mlp_jax.evaluation import Tested, ensemble_accuracy
 from mlp_jax.fit import Record, make_task
 from mlp_jax.population import Member, Population
 from mlp_jax.progress import progress
 from mlp_jax.train import init_lane
+
+
+LOSSES = ("train/loss", "val/loss", "val/accuracy")  # None without validation, or where not finite
 
 
 def train_seeds(config: ConfigDict, folder: Path, dataset: Dataset) -> tuple[list[Member], Population]:
@@ -64,7 +67,27 @@ def restore(folder: Path, config: ConfigDict, dataset: Dataset, population: Popu
     saved = checkpoint.restore(folder / "checkpoints", template, compared)
     if saved is None:
         return Member(config)
-    return Member(config, saved.state, tuple(saved.extra["records"]))
+    return Member(config, saved.state, tuple(records_of(saved, folder)))
+
+
+def records_of(saved: checkpoint.Restored, folder: Path) -> list[Record]:
+    """The epochs that a checkpoint tells of; UserError where they are not such as a run writes."""
+    records = saved.extra.get("records")
+    if isinstance(records, list) and len(records) >= int(saved.state.best.epoch):
+        right = (_is_record(record, epoch) for epoch, record in enumerate(records, start=1))
+        if all(right):
+            return records
+    raise UserError(
+        f"{folder / 'checkpoints' / str(saved.step) / 'extra.json'}: holds no figures of epochs as a run writes them; "
+        "--config.resume=never starts over"
+    )
+
+
+def _is_record(record: Any, epoch: int) -> bool:
+    if not isinstance(record, dict) or record.get("epoch") != epoch:
+        return False
+    known = all(isinstance(record.get(name), int | float) for name in ("step", "train/accuracy", "seconds"))
+    return known and all(isinstance(record.get(name, ""), int | float | None) for name in LOSSES)
 
 
 def _best_so_far(members: list[Member]) -> str:

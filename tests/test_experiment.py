@@ -266,6 +266,17 @@ def test_a_finished_run_mends_a_file_that_was_damaged_since(name, damage, finish
 
 
 @pytest.mark.usefixtures("_no_pictures")
+def test_a_finished_run_mends_its_last_checkpoint(finished, data, tmp_path, capsys):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    array = folder / "checkpoints/27/arrays/float32/0"
+    whole = array.read_bytes()
+    array.write_bytes(whole[:-1])
+    run(config_for(data, num_epochs=3), folder)
+    assert array.read_bytes() == whole
+    assert summary_of(folder) == summary_of(finished)
+
+
+@pytest.mark.usefixtures("_no_pictures")
 def test_a_config_that_was_damaged_before_the_first_checkpoint_is_refused(data, tmp_path, monkeypatch):
     """Nothing else would tell: the run would go on with other numbers."""
     monkeypatch.setattr(experiment, "_train", lambda *_: (_ for _ in ()).throw(_Killed()))

@@ -207,6 +207,15 @@ def test_a_run_that_was_stopped_in_its_first_epoch(copied, monkeypatch):
         saved.read(copied)
 
 
+def test_an_older_checkpoint_does_not_stand_for_the_one_that_was_tested(copied, capsys):
+    newest = max((copied / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    shutil.copytree(newest, copied / "checkpoints" / "99999")  # not of this step, so damaged
+    with pytest.raises(UserError, match="has lost its last checkpoint"):
+        saved.read(copied)
+    (copied / "summary.json").unlink()  # a run under way goes on from the older one
+    assert saved.read(copied).static
+
+
 def test_a_damaged_checkpoint_is_named_and_not_used(copied, capsys):
     file = max((copied / "checkpoints").rglob("arrays/**/*"), key=lambda path: path.is_file() and path.stat().st_size)
     content = bytearray(file.read_bytes())

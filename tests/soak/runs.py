@@ -39,21 +39,25 @@ def json_lines(path: Path) -> list[Any]:
     return [untimed(json.loads(line)) for line in path.read_text().splitlines()]
 
 
-def figures_of_run(folder: Path) -> dict[str, Any]:
-    """metrics.jsonl and summary.json, times aside, and the bytes of every array of the newest checkpoint."""
-    newest = max(
-        (path for path in (folder / "checkpoints").iterdir() if path.name.isdigit()), key=lambda p: int(p.name)
-    )
-    arrays = sorted(path for path in (newest / "arrays").rglob("*") if path.is_file())
+def newest_arrays(checkpoints: Path) -> tuple[str, str]:
+    """The step of the newest checkpoint and a sum of the bytes of its arrays."""
+    newest = max((path for path in checkpoints.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     digest = hashlib.sha256()
-    for path in arrays:
+    for path in sorted(path for path in (newest / "arrays").rglob("*") if path.is_file()):
         digest.update(path.relative_to(newest).as_posix().encode() + path.read_bytes())
-    return {
-        "metrics": json_lines(folder / "metrics.jsonl"),
-        "summary": untimed(json.loads((folder / "summary.json").read_text())),
-        "checkpoint": newest.name,
-        "arrays": digest.hexdigest(),
-    }
+    return newest.name, digest.hexdigest()
+
+
+def written_figures(folder: Path) -> dict[str, Any]:
+    """metrics.jsonl and summary.json, times aside."""
+    summary = untimed(json.loads((folder / "summary.json").read_text()))
+    return {"metrics": json_lines(folder / "metrics.jsonl"), "summary": summary}
+
+
+def figures_of_run(folder: Path) -> dict[str, Any]:
+    """metrics.jsonl and summary.json, times aside, and the arrays of the newest checkpoint."""
+    step, arrays = newest_arrays(folder / "checkpoints")
+    return {**written_figures(folder), "checkpoint": step, "arrays": arrays}
 
 
 def figures_of_sweep(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,341 @@
+"""Damaged and forged workdirs, opened in this process: the undisturbed bits or one line, never other numbers.
+
+    python -m tests.soak.workdirs flips --count=1000       one random bit of one file flipped
+    python -m tests.soak.workdirs losses                   each file dropped, emptied, cut; temporary files left
+    python -m tests.soak.workdirs restored --count=5000    edited, foreign, forged and broken files
+
+`flips` and `losses` take a finished run, one stopped in its last epoch and one of several seeds, in turn, and start it
+again. `restored` resumes, evaluates, predicts from or reports on what a seeded generator has made of them.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")  # fixed, since one process opens workdirs of every kind
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import numpy as np
+
+import main as program
+from mlp_jax import checkpoint, experiment
+from mlp_jax import workdir as workdirs
+from mlp_jax.fit import Compiler
+from tests.idx_files import make_arrays, write_idx_folder
+from tests.soak import runs
+
+SECONDS = 60  # one start may take so long; more is a hang
+
+
+class Hang(BaseException):
+    """A start took longer than `SECONDS`."""
+
+
+class Killed(BaseException):
+    """Stands for kill -9 in the run that is stopped."""
+
+
+def prepare() -> None:
+    """Programs are compiled once in this process, and no picture is drawn."""
+    compiler = Compiler()
+    experiment.Compiler = lambda: compiler  # type: ignore[misc, assignment]
+    from mlp_jax import population
+
+    population.Compiler = lambda: compiler  # type: ignore[misc, assignment]
+    experiment.report.write_run_plots = lambda *_: None  # type: ignore[assignment]
+
+    def ring(number: int, frame: Any) -> None:
+        raise Hang
+
+    signal.signal(signal.SIGALRM, ring)
+
+
+def make_bases(folder: Path) -> dict[str, tuple[Path, list[str], Any]]:
+    """name -> (workdir, the arguments that made it, the figures of its undisturbed end)."""
+    write_idx_folder(folder / "patterns")
+    write_idx_folder(folder / "others", make_arrays(seed=1))
+    small = {"dataset": str(folder / "patterns"), "hidden_sizes": (8,), "batch_size": 20, "num_epochs": 3}
+    small |= {"checkpoint_seconds": 0.0}
+    bases = {}
+    for name, fields in (("finished", {}), ("stopped", {}), ("seeds", {"seeds": 2})):
+        arguments = [f"--config.{key}={_flag(value)}" for key, value in {**small, **fields}.items()]
+        whole = folder / f"whole-{name}"
+        status, error = start([*arguments, f"--workdir={whole}"])
+        assert status == 0, error
+        base = folder / f"base-{name}"
+        if name == "stopped":
+            with stopped_before_the_test():
+                start([*arguments, f"--workdir={base}"])
+        else:
+            shutil.copytree(whole, base)
+        bases[name] = (base, arguments, figures(whole, name))
+    return bases
+
+
+@contextlib.contextmanager
+def stopped_before_the_test() -> Iterator[None]:
+    load_test = experiment.load_test
+    experiment.load_test = lambda *_: (_ for _ in ()).throw(Killed())  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        experiment.load_test = load_test
+
+
+def _flag(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def figures(folder: Path, name: str) -> Any:
+    """What has to be equal: of several seeds, the checkpoint of each."""
+    if name != "seeds":
+        return runs.figures_of_run(folder)
+    found = [runs.newest_arrays(path / "checkpoints") for path in sorted((folder / "seeds").iterdir())]
+    return {**runs.written_figures(folder), "seeds": found}
+
+
+def start(arguments: list[str]) -> tuple[int | str, str]:
+    """main.py in this process: its exit status, 'killed', 'hang' or 'crash', and what it wrote to stderr."""
+    import jax
+
+    out, error = io.StringIO(), io.StringIO()
+    signal.alarm(SECONDS)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            status: int | str = program.main(["main.py", *arguments])
+    except Killed:
+        status = "killed"
+    except Hang:
+        status = "hang"
+    finally:
+        signal.alarm(0)
+        jax.config.update("jax_enable_x64", False)
+    return ("crash" if "Traceback" in error.getvalue() else status), error.getvalue()
+
+
+def starts_again(make: Callable[[Path], str], base: tuple[Path, list[str], Any], name: str, folder: Path) -> str:
+    """same, refused, OTHER NUMBERS, hang or crash: what came of the copy of a workdir that `make` has damaged."""
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(base[0], copy)
+    what = make(copy)
+    status, error = start([*base[1], f"--workdir={copy}"])
+    if status == 2 and error.splitlines()[-1].startswith("main.py: "):
+        return "refused"
+    if status != 0:
+        return f"{status}: {name} {what}: {error[-2000:]}"
+    try:
+        same = figures(copy, name) == base[2]
+    except Exception as problem:
+        return f"OTHER NUMBERS: {name} {what}: {problem!r}"
+    return "same" if same else f"OTHER NUMBERS: {name} {what}"
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+
+
+def flips(count: int, seed: int, folder: Path) -> Counter:
+    """One bit of one file, both drawn uniformly."""
+    rng = random.Random(seed)
+    bases = make_bases(folder)
+    outcomes: Counter[str] = Counter()
+    for number in range(count):
+        name = list(bases)[number % len(bases)]
+
+        def flip(copy: Path) -> str:
+            path = rng.choice(files_of(copy))
+            content = bytearray(path.read_bytes())
+            place = rng.randrange(8 * len(content))
+            content[place // 8] ^= 1 << place % 8
+            path.write_bytes(content)
+            return f"{path.relative_to(copy)} bit {place}"
+
+        outcomes[starts_again(flip, bases[name], name, folder)] += 1
+    return outcomes
+
+
+def losses(folder: Path) -> Counter:
+    """What a power cut leaves: each file dropped, emptied or cut, with temporary files of every writer about."""
+    outcomes: Counter[str] = Counter()
+    for name, base in make_bases(folder).items():
+        for path in [file.relative_to(base[0]) for file in files_of(base[0])]:
+            for damage in ("drop", "empty", "cut"):
+
+                def lose(copy: Path, path: Path = path, damage: str = damage) -> str:
+                    content = (copy / path).read_bytes()
+                    (copy / path).unlink()
+                    if damage != "drop":
+                        (copy / path).write_bytes(content[: len(content) // 2 * (damage == "cut")])
+                    for left in (".config.json.tmp", ".summary.json.tmp", ".sums.json.tmp"):
+                        (copy / left).write_bytes(b'{"half')
+                    (copy / "checkpoints" / "99.new.tmp").mkdir(parents=True, exist_ok=True)
+                    return f"{path} {damage}"
+
+                outcomes[starts_again(lose, base, name, folder)] += 1
+    return outcomes
+
+
+VALUES: tuple[Any, ...] = (
+    None, True, 0, -1, 1, 3, 0.5, 1e308, 10**400, "", "x", "../../x", "adam", "/dev/zero", [], [1], [[1]], {}, {"a": 1},
+    "float64", "mse", "a\nb", "\0", "sqlite:////etc/passwd",
+)  # fmt: skip
+EPOCHS = ("num_epochs", "seeds", "hidden_sizes", "early_stopping")  # may ask for days of training, which is no hang
+
+
+def edit_json(path: Path, rng: random.Random) -> None:
+    """A member of a JSON file, at any depth, changed, dropped or added."""
+    value = json.loads(path.read_text())
+    holder = value
+    while isinstance(holder, dict | list) and holder:
+        key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
+        if isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.7:
+            holder = holder[key]
+            continue
+        new = rng.choice(VALUES)
+        if key in EPOCHS and isinstance(new, int) and new is not True:
+            new = min(new, 5)
+        if rng.random() < 0.2:
+            del holder[key]
+        else:
+            holder[key] = new
+        break
+    path.write_text(json.dumps(value))
+
+
+def reseal(step: Path) -> None:
+    """Writes the manifest of a checkpoint anew: a forger can add up sums too."""
+    manifest = json.loads((step / "manifest.json").read_text())
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    names = [path for path in step.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    body["files"] = {
+        path.relative_to(step).as_posix(): {"size": path.stat().st_size, "sha256": checkpoint._digest(path)}
+        for path in names
+    }
+    (step / "manifest.json").write_text(workdirs.dumps(body | {"sha256": checkpoint._sum_of(body)}))
+
+
+def disturb(copy: Path, others: list[Path], rng: random.Random) -> str:
+    """One change of the kinds that a curious or a hostile user makes."""
+    files = files_of(copy)
+    jsons = [path for path in files if path.suffix == ".json" and path.name != "manifest.json"]
+    path = rng.choice(files)
+    kind = rng.choice(
+        ("edit", "edit", "edit", "cut", "noise", "drop", "swap", "odd", "deep", "step", "foreign", "pickle")
+    )
+    try:
+        if kind == "edit" and jsons:
+            path = rng.choice(jsons)
+            edit_json(path, rng)
+            if path.name == "extra.json":
+                reseal(path.parent)
+        elif kind == "cut":
+            path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
+        elif kind == "noise":
+            path.write_bytes(rng.randbytes(rng.choice((0, 1, 100, 5000))))
+        elif kind == "drop":
+            path.unlink()
+        elif kind == "swap":
+            shutil.copy(rng.choice(files), path)
+        elif kind == "odd":
+            path.unlink()
+            [path.mkdir, lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/zero"), lambda: path.symlink_to(copy)][
+                rng.randrange(4)
+            ]()
+        elif kind == "deep":
+            path.write_text(rng.choice(("[", '{"a":')) * 100_000)
+        elif kind == "step":
+            steps = [step for step in (copy / "checkpoints").iterdir() if step.name.isdigit()]
+            rng.choice(steps).rename(copy / "checkpoints" / str(rng.choice((0, 1, 2**31, 10**17))))
+        elif kind == "foreign":
+            shutil.rmtree(copy / "checkpoints", ignore_errors=True)
+            shutil.copytree(rng.choice(others), copy / "checkpoints")
+        elif kind == "pickle":
+            path.write_bytes(b"cposix\nsystem\n(S'touch " + str(copy / "EXECUTED").encode() + b"'\ntR.")
+    except (OSError, ValueError, IndexError, RecursionError):
+        return "nothing"
+    return f"{kind} {path.relative_to(copy)}"
+
+
+def restored(count: int, seed: int, folder: Path) -> Counter:
+    """Resume, evaluate, predict or report on workdirs disturbed by one to three changes."""
+    bases = make_bases(folder)
+    foreign = []
+    for number, fields in enumerate(
+        ({"hidden_sizes": (5,)}, {"seed": 7}, {"optimizer": "sgd"}, {"precision": "float64"})
+    ):
+        target = folder / f"foreign-{number}"
+        extra = [f"--config.{key}={_flag(value)}" for key, value in fields.items()]
+        assert start([*bases["finished"][1], *extra, f"--workdir={target}"])[0] == 0
+        foreign.append(target / "checkpoints")
+    foreign.append(next((bases["seeds"][0] / "seeds").iterdir()) / "checkpoints")
+    np.save(folder / "inputs.npy", np.zeros((2, 36), np.uint8))
+    outcomes: Counter[str] = Counter()
+    for number in range(count):
+        rng = random.Random(f"{seed}-{number}")
+        name = rng.choice(list(bases))
+        copy = folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(bases[name][0], copy)
+        if rng.random() < 0.9:
+            (copy / workdirs.SUMS).unlink()  # else no edit would get past it
+        what = [disturb(copy, foreign, rng) for _ in range(rng.choice((1, 1, 2, 3)))]
+        mode = rng.choice(("train", "train", "evaluate", "predict", "report"))
+        arguments = {"train": [], "predict": [f"--inputs={folder / 'inputs.npy'}"]}.get(mode, [])
+        before = sorted(path.name for path in folder.iterdir())
+        status, error = start([f"--mode={mode}", *arguments, f"--workdir={copy}"])
+        words = f"{number}: {name} {what} {mode}"
+        assert not (copy / "EXECUTED").exists(), words
+        after = sorted(path.name for path in folder.iterdir())
+        if status in (0, 1, 2) and (status == 0 or error.strip().splitlines()[-1].startswith("main.py: ")):
+            outcomes[{0: "done", 1: "diverged", 2: "refused"}[status]] += 1  # type: ignore[index]
+        else:
+            outcomes[f"{status}: {words}: {error[-1500:]}"] += 1
+        if before != after:
+            outcomes[f"escaped: {words}: {set(after) - set(before)}"] += 1
+    return outcomes
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("flips", "losses", "restored"))
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", default="")
+    options = parser.parse_args()
+    prepare()
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as name:
+        os.environ["XDG_CACHE_HOME"] = f"{name}/cache"
+        folder = Path(name) / "w"
+        folder.mkdir()
+        work = {"flips": flips, "restored": restored}.get(options.what)
+        outcomes = work(options.count, options.seed, folder) if work else losses(folder)
+    good = {"same", "refused", "done", "diverged"}
+    result = {
+        "what": options.what, "workdirs": outcomes.total(), "seed": options.seed,
+        **{name: outcomes[name] for name in sorted(outcomes.keys() & good)},
+        "bad": sorted(outcomes.keys() - good),
+        "seconds": round(time.monotonic() - begun),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        **runs.machine(),
+    }  # fmt: skip
+    runs.report(result, options.output)
+    return 1 if result["bad"] else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
