@@ -18,7 +18,6 @@ from mlp_jax.population import Member, Population
 from mlp_jax.progress import progress
 from mlp_jax.train import init_lane
 
-
 LOSSES = ("train/loss", "val/loss", "val/accuracy")  # None without validation, or where not finite
 
 

@@ -110,6 +110,12 @@ def places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
                 yield from places(child)
 
 
+# What the tests import; each fork would pay for it.
+MODULES = (
+    *("pytest", "_pytest.assertion.rewrite", "hypothesis.extra.numpy", "jax.numpy", "jax.test_util", "rich.progress"),
+    *("ml_collections", "optuna", "orbax.checkpoint", "PIL.Image", "scipy.special", "scipy.stats"),
+    *("sklearn.datasets", "sklearn.metrics", "sqlalchemy.dialects.sqlite", "concurrent.futures"),
+)
 Mutant = tuple[str, str, int, int]  # name, module, number of the place, which of its changes
 
 
@@ -220,11 +226,10 @@ def main() -> int:
     print(f"{len(chosen)} of {len(everything)} mutants", flush=True)
     _import_what_tests_import()
     seconds: dict[str, float] = {}
-    for module in options.modules.split(","):  # twice: the first fills the compilation cache
-        for _ in range(2):
-            verdict, seconds[module] = run_tests(module, parse(module), base / f"{module}.log", 900)
-            if verdict != "survived":
-                raise SystemExit(f"{module}: its tests fail as it is: {base / f'{module}.log'}")
+    for module in sorted({mutant[1] for mutant in chosen}):
+        verdict, seconds[module] = run_tests(module, parse(module), base / f"{module}.log", 900)
+        if verdict != "survived":
+            raise SystemExit(f"{module}: its tests fail as it is: {base / f'{module}.log'}")
         print(module, seconds[module], flush=True)
     done_path = base / "mutants.jsonl"
     done = {} if options.only or not done_path.exists() else dict(map(json.loads, done_path.read_text().splitlines()))
@@ -251,10 +256,7 @@ def main() -> int:
 
 def _import_what_tests_import() -> None:
     """Imports only: a fork after a computation of JAX would lack its threads."""
-    for name in (
-        "hypothesis.extra.numpy", "pytest", "_pytest.assertion.rewrite", "jax.numpy", "jax.test_util", "rich.progress", "ml_collections", "optuna", "orbax.checkpoint", "PIL.Image",
-        "scipy.special", "scipy.stats", "sklearn.datasets", "sklearn.metrics", "sqlalchemy.dialects.sqlite",
-    ):  # fmt: skip
+    for name in MODULES:
         importlib.import_module(name)
 
 
