@@ -1,9 +1,11 @@
-# Each target makes .venv where it is missing and installs what it needs once; PYTHON=python3.12 picks another Python.
+# Each target makes .venv where it is missing and installs what it needs once; PYTHON=python3.12 picks another Python,
+# LOCKED=1 installs the versions of requirements.lock, each checked against its hash.
 PYTHON ?= python3
 BIN := .venv/bin
+REQUIREMENTS := $(if $(LOCKED),requirements.lock,requirements.txt)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: train test test-all setup lint bench check-accelerator docs
+.PHONY: train test test-all setup lint bench check-accelerator audit lock docs
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,10 +37,19 @@ bench: .venv/runtime ## the short benchmarks
 check-accelerator: .venv/development ## tests, a training and a population on the accelerator that is there
 	$(BIN)/python -m benchmarks.accelerator
 
+audit: .venv/runtime ## known vulnerabilities of what requirements.lock names; asks PyPI
+	@$(PIP) install "pip-audit>=2.9,<3"
+	$(BIN)/pip-audit -r requirements.lock --require-hashes --disable-pip
+
+lock: .venv/runtime ## write requirements.lock from requirements.txt
+	@$(PIP) install "uv>=0.9,<1"
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url requirements.txt -o requirements.lock
+
 # A stamp is younger than its requirements once they are installed.
-.venv/runtime: requirements.txt | $(BIN)/python
-	@echo "Installing requirements.txt into .venv (some minutes the first time)"
-	@$(PIP) install -r requirements.txt
+.venv/runtime: $(REQUIREMENTS) | $(BIN)/python
+	@echo "Installing $< into .venv (some minutes the first time)"
+	@$(PIP) install $(if $(LOCKED),--require-hashes) -r $<
 	@touch $@
 
 .venv/development: requirements-dev.txt .venv/runtime

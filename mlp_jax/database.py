@@ -45,6 +45,14 @@ def open_storage(url: str, workdir: Path, name: str, goal: str, distributions: d
     return Storage(engine, shown, study_id, _identity(workdir), distributions)
 
 
+def check_url(url: str) -> None:
+    """UserError for a URL that names no database of ours, or one that cannot be reached; nothing is written."""
+    shown = without_passwords(url)
+    where = _parse(url, shown)
+    if where.get_backend_name() != "sqlite":
+        _reach(where, shown)
+
+
 def _parse(url: str, shown: str) -> "URL":
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError

@@ -15,6 +15,7 @@ from mlp_jax import config as configs
 from mlp_jax import experiment, runtime, workdir
 from mlp_jax.boundary import split_config
 from mlp_jax.data import Dataset, load_test
+from mlp_jax.database import check_url
 from mlp_jax.dialect import parse, to_yaml
 from mlp_jax.errors import Interrupted, UserError
 from mlp_jax.evaluation import evaluate_on
@@ -39,6 +40,8 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
     space = parse(config.sweep.to_dict(), config, configs.check)
     dataset = experiment.load_for(config, folder)
     experiment.check_against(config, dataset)
+    if config.storage:
+        check_url(config.storage)
     workdir.create(folder)
     with workdir.lock(folder):
         workdir.write_sealed(folder / configs.FILE, configs.to_json(config).encode())

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from mlp_jax.errors import UserError, not_one_of
 from mlp_jax.workdir import dumps
 
+SHORTEST_KEY = 8  # characters; W&B's have 40, and taking out a shorter word would garble a text
 HOST_SECONDS = 3  # a W&B server that has not answered by then counts as out of reach
 INIT_SECONDS = 20  # one that answers and then fails
 FINISH_SECONDS = 60  # the longest wait for an upload at the end; what is left stays on disk for `wandb sync`
@@ -49,9 +50,11 @@ def open_tracker(name: str, config: dict[str, Any], workdir: Path, run_name: str
 
 
 def redact(value: Any) -> Any:
-    """Text with the passwords taken out of its URLs, 'postgresql://me@host/db'; containers item by item."""
+    """Text without W&B's key and the passwords of URLs, 'postgresql://me@host/db'; containers item by item."""
     if isinstance(value, str):
-        return _URL.sub(lambda found: _redact_url(found[0]), value)
+        key = os.environ.get("WANDB_API_KEY", "")
+        shown = value.replace(key, "…") if len(key) >= SHORTEST_KEY else value
+        return _URL.sub(lambda found: _redact_url(found[0]), shown)
     if isinstance(value, dict):
         return {key: redact(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -228,9 +231,7 @@ def _guard(what: str) -> Callable[[Callable[[], Any]], Any]:
 
 def _why(error: Exception) -> str:
     """One line that names an error, without the key, whatever the error says."""
-    text = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-    key = os.environ.get("WANDB_API_KEY")
-    return text.replace(key, "…") if key else text
+    return str(redact(f"{type(error).__name__}: {error}".splitlines()[0]))
 
 
 @cache

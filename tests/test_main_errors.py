@@ -3,18 +3,25 @@
 A case is (arguments, words that the line has to hold). It runs in an empty folder that `prepare` has filled.
 """
 
+import gzip
 import json
 import os
+import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import main
 from configs import default
 from mlp_jax import config as configs
+from mlp_jax import experiment
 from mlp_jax.errors import Diverged, Interrupted, UserError
+from tests.idx_files import make_arrays, write_idx_folder
+from tests.training import small_config
 
 ROOT = Path(__file__).parent.parent
 ASSIGNMENT = f"--config={ROOT}/configs/assignment.py"
@@ -43,6 +50,10 @@ def prepare() -> None:
         (Path(name) / "config.json").write_text(content)
     Path("not_utf8/config.json").write_bytes(b"\xff\xfe\x00")
     Path("nothing").mkdir()
+    for name, sweep in SWEEPS_IN_FILES.items():
+        Path(f"sweep_{name}.py").write_text(
+            f"def get_config():\n    return {{'dataset': 'digits', 'sweep': {sweep!r}}}\n"
+        )
 
 
 FLAGS = [
@@ -162,6 +173,100 @@ WORKDIRS = [
 ]
 
 
+def idx_header(*shape: int, kind: int = 8) -> bytes:
+    return bytes([0, 0, kind, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+
+
+def damaged_archives(folder: Path) -> None:
+    """A folder of four IDX files for each way in which one of them can be wrong."""
+    arrays = make_arrays(num_train=40, num_test=12)
+    changes = {
+        "no_labels": lambda at: (at / "train-labels-idx1-ubyte").unlink(),
+        "cut": lambda at: os.truncate(at / "train-images-idx3-ubyte", 700),
+        "cut_header": lambda at: os.truncate(at / "t10k-images-idx3-ubyte", 9),
+        "long": lambda at: (at / "t10k-labels-idx1-ubyte").open("ab").write(b"x"),
+        "text": lambda at: (at / "train-images-idx3-ubyte").write_text("<html>404</html>" * 9),
+        "floats": lambda at: (at / "train-images-idx3-ubyte").write_bytes(idx_header(1, 1, 1, kind=13)),
+        "billions": lambda at: (at / "train-images-idx3-ubyte").write_bytes(
+            struct.pack(">HBB3I", 0, 8, 3, 2**31, 28, 28)
+        ),
+        "bomb": lambda at: (at / "train-images-idx3-ubyte").write_bytes(gzip.compress(bytes(1 << 22), mtime=0)),
+        "half_gzip": lambda at: (at / "train-images-idx3-ubyte").write_bytes(gzip.compress(b"x" * 99, mtime=0)[:-9]),
+        "swapped": lambda at: os.replace(at / "train-labels-idx1-ubyte", at / "train-images-idx3-ubyte"),
+        "pipe": lambda at: ((at / "t10k-labels-idx1-ubyte").unlink(), os.mkfifo(at / "t10k-labels-idx1-ubyte")),
+    }
+    for name, change in changes.items():
+        write_idx_folder(folder / name, arrays)
+        change(folder / name)
+
+
+SWEEPS_IN_FILES = {
+    "method": {"method": "gird", "parameters": {"seed": {"values": [1]}}},
+    "no_method": {"parameters": {"seed": {"values": [1]}}},
+    "field": {"method": "grid", "parameters": {"lerning_rate": {"values": [0.1]}}},
+    "value": {"method": "grid", "parameters": {"optimizer": {"values": ["adem"]}}},
+    "none": {"method": "grid", "parameters": {"optimizer": {"values": []}}},
+    "endless": {"method": "grid", "parameters": {"learning_rate": {"min": 0.1, "max": 0.2}}},
+    "no_cap": {"method": "random", "parameters": {"learning_rate": {"min": 0.1, "max": 0.2}}},
+    "empty_range": {"method": "random", "run_cap": 3, "parameters": {"learning_rate": {"min": 0.2, "max": 0.1}}},
+    "metric": {"method": "grid", "metric": {"name": "f1"}, "parameters": {"seed": {"values": [1]}}},
+    "goal": {"method": "grid", "metric": {"goal": "best"}, "parameters": {"seed": {"values": [1]}}},
+    "stop": {"method": "grid", "early_terminate": {"type": "median"}, "parameters": {"seed": {"values": [1]}}},
+    "key": {"method": "grid", "paramters": {"seed": {"values": [1]}}},
+    "right": {"method": "grid", "parameters": {"seed": {"values": [1]}}},
+}
+
+
+ARCHIVES = [
+    (["--config.dataset=./no_labels"], "no_labels train-labels-idx1-ubyte"),
+    (["--config.dataset=./cut"], "cut/train-images-idx3-ubyte cut short"),
+    (["--config.dataset=./cut_header"], "cut_header/t10k-images-idx3-ubyte header"),
+    (["--config.dataset=./long"], "long/t10k-labels-idx1-ubyte longer 12"),
+    (["--config.dataset=./text"], "text/train-images-idx3-ubyte not an IDX file"),
+    (["--config.dataset=./floats"], "floats/train-images-idx3-ubyte 0x0d 0x08"),
+    (["--config.dataset=./billions"], "billions/train-images-idx3-ubyte 2147483648×28×28 more than"),
+    (["--config.dataset=./bomb"], "bomb/train-images-idx3-ubyte"),
+    (["--config.dataset=./half_gzip"], "half_gzip/train-images-idx3-ubyte"),
+    (["--config.dataset=./swapped"], "swapped train-labels-idx1-ubyte"),
+    (["--config.dataset=./pipe"], "pipe t10k-labels-idx1-ubyte"),
+]
+SWEEPS = [
+    (["--config=sweep_method.py"], "sweep.method 'gird' did you mean grid?"),
+    (["--config=sweep_no_method.py"], "sweep.method '' grid, random, bayes"),
+    (["--config=sweep_field.py"], "'lerning_rate' did you mean learning_rate?"),
+    (["--config=sweep_value.py"], "'adem' did you mean adam?"),
+    (["--config=sweep_none.py"], "sweep.parameters.optimizer"),
+    (["--config=sweep_endless.py"], "sweep.parameters.learning_rate a grid over a continuous range"),
+    (["--config=sweep_no_cap.py"], "sweep.run_cap"),
+    (["--config=sweep_empty_range.py"], "sweep.parameters.learning_rate min=0.2 max=0.1"),
+    (["--config=sweep_metric.py"], "sweep.metric 'f1'"),
+    (["--config=sweep_goal.py"], "sweep.metric 'best' maximize"),
+    (["--config=sweep_stop.py"], "sweep.early_terminate.type 'median' hyperband"),
+    (["--config=sweep_key.py"], "sweep 'paramters' did you mean parameters?"),
+    (["--config=sweep_right.py", "--config.sweep.run_cap=many"], "sweep.run_cap 'many' a whole number"),
+    (["--config=sweep_right.py", "--config.sweep=3"], "'sweep' only its parts"),
+    (["--config=sweep_right.py", "--config.storage=mysql://me:hunter2@host/db"], "storage 'mysql' postgresql"),
+    (
+        ["--config=sweep_right.py", "--config.storage=postgresql://me:hunter2@127.0.0.1:1/db"],
+        "storage cannot be reached",
+    ),
+    (["--mode=best", "--workdir=run"], "--workdir 'run' no finished sweep best.json"),
+]
+PREDICT = [
+    (["--inputs=none.png"], "--inputs 'none.png'"),
+    (["--inputs=file"], "--inputs 'file'"),
+    (["--inputs=nothing"], "--inputs 'nothing'"),
+    (["--inputs=text.npy"], "--inputs 'text.npy'"),
+    (["--inputs=text.png"], "--inputs 'text.png'"),
+    (["--inputs=shape.npy"], "--inputs 'shape.npy' (2, 5, 5) 6"),
+    (["--inputs=negative.npy"], "--inputs 'negative.npy' int64"),
+    (["--inputs=nan.npy"], "--inputs 'nan.npy' float64"),
+    (["--inputs=objects.npy"], "--inputs 'objects.npy' .npy"),
+    (["--inputs=right.npy", "none.npy"], "--inputs 'none.npy'"),
+    (["--inputs=*.jpeg"], "--inputs '*.jpeg'"),
+]
+
+
 def everything_here() -> dict[str, bytes | None]:
     return {str(path): path.read_bytes() if path.is_file() else None for path in Path.cwd().rglob("*")}
 
@@ -180,6 +285,10 @@ def names(cases):
 
 @names(FLAGS + FIELDS + FILES + WORKDIRS)
 def test_bad_input_is_one_line_and_leaves_nothing(folder, capsys, arguments, words):
+    is_one_line(capsys, arguments, words)
+
+
+def is_one_line(capsys, arguments, words):
     before = everything_here()
     assert main.main(["main.py", *arguments]) == 2
     out, err = capsys.readouterr()
@@ -187,9 +296,47 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, capsys, arguments, wor
     assert err.startswith("main.py: ")
     assert err.count("\n") == 1
     assert err.endswith("\n")
+    assert "hunter2" not in err  # a planted password
     missing = [word for word in words.split(" ") if word not in err]
     assert not missing, err
     assert everything_here() == before
+
+
+@names(ARCHIVES)
+def test_a_damaged_archive_is_one_line_and_leaves_nothing(folder, capsys, arguments, words):
+    damaged_archives(folder)
+    is_one_line(capsys, arguments, words)
+
+
+@names(SWEEPS)
+def test_a_sweep_that_makes_no_sense_is_one_line_and_leaves_nothing(folder, capsys, arguments, words):
+    is_one_line(capsys, arguments, words)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of two epochs on pictures of 6 × 6."""
+    at = tmp_path_factory.mktemp("trained")
+    write_idx_folder(at / "patterns", make_arrays(num_train=40, num_test=12))
+    config = small_config(dataset=str(at / "patterns"), hidden_sizes=(4,), num_epochs=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment.report, "write_run_plots", lambda folder: None)
+        patch.setattr(experiment.report, "write_run_report", lambda *arguments: None)
+        experiment.run(config, at / "run")
+    return at / "run"
+
+
+@names(PREDICT)
+def test_a_picture_that_is_none_is_one_line_and_leaves_nothing(folder, trained, capsys, arguments, words):
+    for name, array in {
+        "shape": np.zeros((2, 5, 5), np.uint8), "negative": np.full((6, 6), -1), "nan": np.full((6, 6), np.nan),
+        "objects": np.array([{}], object), "right": np.zeros((6, 6), np.uint8),
+    }.items():  # fmt: skip
+        np.save(f"{name}.npy", array, allow_pickle=True)
+    for name in ("text.npy", "text.png"):
+        Path(name).write_text("no picture")
+    shutil.copytree(trained, "trained")
+    is_one_line(capsys, ["--mode=predict", "--workdir=trained", *arguments], words)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +353,9 @@ def test_the_program_itself(folder, arguments):
 
 
 def test_the_table_is_as_long_as_promised():
-    for part in (FLAGS, FIELDS, FILES, WORKDIRS):
-        assert len(part) >= 8
+    parts = (FLAGS, FIELDS, FILES, ARCHIVES, WORKDIRS, SWEEPS, PREDICT)
+    assert all(len(part) >= 8 for part in parts)
+    assert sum(map(len, parts)) >= 60
 
 
 def test_help_is_short_and_says_it_all(folder, capsys):
@@ -321,15 +469,18 @@ def test_how_an_exception_ends_the_program(capsys, error, status, line):
     assert err.count("\n") == 1
 
 
-def test_a_bug_shows_its_traceback_but_no_password(capsys):
+def test_a_bug_shows_its_traceback_but_no_password(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567")
+
     def action() -> int:
-        raise ValueError("cannot reach postgresql://me:s3cr3t@host/db")
+        raise ValueError("cannot reach postgresql://me:s3cr3t@host/db with 0123456789abcdef0123456789abcdef01234567")
 
     assert main.exit_status("p", action) == 1
     err = capsys.readouterr().err
     assert err.startswith("Traceback")
-    assert "ValueError: cannot reach postgresql://me@host/db" in err
+    assert "ValueError: cannot reach postgresql://me@host/db with …" in err
     assert "s3cr3t" not in err
+    assert "0123456789abcdef" not in err
 
 
 def test_a_reader_that_leaves_is_no_trouble():

@@ -37,7 +37,7 @@ from mlp_jax.fit import Compiler
 from tests.idx_files import make_arrays, write_idx_folder
 from tests.soak import runs
 
-SECONDS = 60  # one start may take so long; more is a hang
+SECONDS = 300  # one start may take so long; more is a hang
 
 
 class Hang(BaseException):
