@@ -4,7 +4,7 @@
     python -m tests.soak.fuzz idx --runs=550000 --folder=/tmp/fuzz
     python -m tests.soak.fuzz overrides|dialect|flags --runs=150000 --folder=/tmp/fuzz
 
-The corpus stays in the folder, so that another call goes on. An input that takes 10 s or 1 GiB ends the fuzzing too.
+The corpus stays in the folder, so that another call goes on. An input that takes 60 s (of a loaded machine) or 1 GiB ends the fuzzing too.
 """
 
 import argparse
@@ -249,7 +249,7 @@ def fuzz(name: str, runs_: int, folder: Path, seed: int) -> None:
     def test(content: bytes) -> None:
         target(atheris.FuzzedDataProvider(content))
 
-    arguments = [f"-runs={runs_}", f"-seed={seed}", "-timeout=10", "-rss_limit_mb=1024", "-max_len=1024",
+    arguments = [f"-runs={runs_}", f"-seed={seed}", "-timeout=60", "-rss_limit_mb=1024", "-max_len=1024",
                  f"-artifact_prefix={folder}/", "-print_final_stats=1", str(folder / "corpus")]  # fmt: skip
     atheris.Setup([sys.argv[0], *arguments], test)
     atheris.Fuzz()
