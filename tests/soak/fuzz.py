@@ -4,7 +4,8 @@
     python -m tests.soak.fuzz idx --runs=550000 --folder=/tmp/fuzz
     python -m tests.soak.fuzz overrides|dialect|flags --runs=150000 --folder=/tmp/fuzz
 
-The corpus stays in the folder, so that another call goes on. An input that takes 60 s (of a loaded machine) or 1 GiB ends the fuzzing too.
+The corpus stays in the folder, so that another call goes on. An input that takes 60 s (some of them a loaded machine's)
+or 1 GiB ends the fuzzing too.
 """
 
 import argparse

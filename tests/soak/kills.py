@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.soak import runs
 
 RUN = "--config=configs/adam.py --config.dataset=digits --config.schedule=constant --config.checkpoint_seconds=0.3"
-SWEEP = "--config=configs/sweep_{method}.py --config.dataset=digits --config.sweep.run_cap={trials}"
+SWEEP = "--config=tests/soak/small_sweep.py --config.sweep.method={method} --config.sweep.run_cap={trials}"
 PHASES = {"run": ("start", "compile", "epoch", "checkpoint", "plots"), "sweep": ("start", "trials", "end")}
 DEADLINE = 600  # seconds until a start that does not end counts as hung
 
