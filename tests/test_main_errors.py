@@ -275,6 +275,7 @@ def everything_here() -> dict[str, bytes | None]:
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLP_JAX_DATA_DIR", str(tmp_path / "no_archives"))
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")  # as conftest chose: JAX has begun, and a sweep would choose anew
     prepare()
     return tmp_path
 
