@@ -41,7 +41,7 @@ SHAPE: dict[str, tuple[int, int]] = {
     "num_layers": (0, MOST_LAYERS),
     "hidden_size": (1, MOST_UNITS),
 }  # not fields, but together hidden_sizes
-MOST_SHAPES = 10_000
+MOST_WIDTHS = 50_000  # in sweep.yaml; a thousand depths of up to a thousand layers would take minutes to write
 LARGEST = 2**53  # the largest count that the study's storage, in float64, keeps exactly
 
 Check = Callable[[str, Any], None]
@@ -90,8 +90,10 @@ def to_yaml(space: Space, config: ConfigDict, defaults: ConfigDict) -> str:
 
     varied, shape = dict(space.parameters), [field for field in SHAPE if field in space.parameters]
     if shape:
-        if math.prod(varied[field].size or 0 for field in shape) > MOST_SHAPES:
-            return f"# depth x width has more than {MOST_SHAPES} products, too many for W&B's list of values\n"
+        last = {field: varied[field].at((varied[field].size or 1) - 1) for field in shape}
+        deepest = max(1, len(space.overrides(last)["hidden_sizes"]))
+        if math.prod(varied[field].size or 0 for field in shape) * deepest > MOST_WIDTHS:
+            return f"# depth x width makes more than {MOST_WIDTHS} widths, too many for W&B's list of values\n"
         axes = [[varied[field].at(i) for i in range(varied[field].size or 0)] for field in shape]
         nets = [space.overrides(dict(zip(shape, values, strict=True))) for values in product(*axes)]
         varied = {"hidden_sizes": Distribution(tuple("-".join(map(str, net["hidden_sizes"])) for net in nets))} | varied

@@ -401,8 +401,10 @@ def test_sweep_yaml_read_again_is_the_same_search() -> None:
     assert (again.run_cap, again.target, again.goal) == (5, 0.25, "minimize")
 
 
-def test_too_many_shapes_for_a_list_are_said_in_the_file() -> None:
-    space = read({"method": "random", "parameters": {"width": {"min": 1, "max": 9999}, "depth": {"min": 1, "max": 9}}})
+@pytest.mark.parametrize(("widths", "depths"), [(9999, 9), (2, 1000)])
+def test_too_many_shapes_for_a_list_are_said_in_the_file(widths: int, depths: int) -> None:
+    parameters = {"width": {"min": 1, "max": widths}, "depth": {"min": 1, "max": depths}}
+    space = read({"method": "random", "parameters": parameters})
     assert yaml.safe_load(to_yaml(space, default.get_config(), default.get_config())) is None
 
 

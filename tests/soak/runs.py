@@ -15,7 +15,8 @@ TIMES = ("seconds", "compile_seconds")
 
 def start(arguments: Iterable[str], log: Path, cache: Path | None) -> subprocess.Popen:
     """main.py in a process group of its own; `cache` is the user's cache folder, None compiles every program anew."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "WANDB_MODE": "offline"}
+    environment = {"MLP_JAX_DATA_DIR": str(log.parent / "data"), **os.environ}  # in every config, so the same for all
+    environment |= {"JAX_PLATFORMS": "cpu", "WANDB_MODE": "offline"}
     environment |= {"XDG_CACHE_HOME": str(cache)} if cache else {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     with open(log, "ab") as out:
         return subprocess.Popen(
