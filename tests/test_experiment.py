@@ -219,14 +219,14 @@ def test_a_signal_saves_and_says_how_to_go_on(finished, data, tmp_path, monkeypa
 def test_a_signal_ends_a_run_of_several_seeds_between_two_of_them(data, tmp_path, monkeypatch):
     from mlp_jax import seeds
 
-    keep = seeds._keep
+    keep = seeds.keep
 
     def signalled(folder, member, dataset):
         keep(folder, member, dataset)
         os.kill(os.getpid(), signal.SIGINT)
 
     config, folder = config_for(data, seeds=3), tmp_path / "run"
-    monkeypatch.setattr(seeds, "_keep", signalled)
+    monkeypatch.setattr(seeds, "keep", signalled)
     with pytest.raises(Interrupted, match=f"SIGINT.*--workdir={folder}"):
         run(config, folder)
     assert len(list((folder / "seeds").iterdir())) == 1
