@@ -2,7 +2,7 @@
 
     python main.py --config=configs/adam.py
 
-Seed 0: validation 89.68% (epoch 9), test 88.88%, 10 s of training on 2 cores (AMD EPYC), jax 0.10.2.
+Seed 0: validation 89.77% (epoch 9), test 89.17%, 9 s of training on 2 cores (AMD EPYC), jax 0.10.2.
 """
 
 from ml_collections import ConfigDict

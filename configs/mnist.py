@@ -2,7 +2,7 @@
 
     python main.py --config=configs/mnist.py
 
-Seed 0: validation 98.25% (epoch 8), test 98.17%, 10 s of training on 2 cores (AMD EPYC), jax 0.10.2.
+Seed 0: validation 98.32% (epoch 8), test 98.09%, 9 s of training on 2 cores (AMD EPYC), jax 0.10.2.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/nadam.py
 
-Seed 0: validation 89.72% (epoch 10), test 89.54%, 8 s of training on 2 cores (AMD EPYC), jax 0.10.2.
+Seed 0: validation 89.78% (epoch 9), test 89.35%, 9 s of training on 2 cores (AMD EPYC), jax 0.10.2.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,8 @@
 
     python main.py --config=configs/seed_best.py
 
-Its true figure is not measured yet.
+Test, five seeds, trained on all 60,000 images: 87.03 ± 0.15 %, 86.91 to 87.23 % (the five together: 87.50 %). None of
+them meets the 88.08 %. 43 s a seed on 2 busy cores (AMD EPYC), jax 0.10.2.
 """
 
 from ml_collections import ConfigDict

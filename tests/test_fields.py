@@ -136,7 +136,7 @@ def file_of_an_evaluation(config, folder) -> object:
     return sorted(path.name for path in where.glob("evaluation-*"))
 
 
-def tested_parameters(config, folder) -> object:
+def parameters_that_are_tested(config, folder) -> object:
     return [leaf.tobytes() for leaf in leaves(train(config)[-1].lane.best.params)]
 
 
@@ -158,7 +158,7 @@ ROWS: dict[str, Row] = {
     "weight_decay": Row(0.1),
     "decoupled_weight_decay": Row(True, given={"weight_decay": 0.1}),
     "label_smoothing": Row(0.1),
-    "ema_decay": Row(0.9, tested_parameters),
+    "ema_decay": Row(0.9, parameters_that_are_tested),
     "augment_flip": Row(True),
     "augment_shift": Row(1),
     "augment_rotation": Row(30.0),

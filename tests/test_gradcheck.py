@@ -41,7 +41,7 @@ def test_right_gradients_pass(activation):
     }
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("activation", ["relu", pytest.param("tanh", marks=pytest.mark.slow)])
 def test_right_gradients_pass_through_a_norm_and_to_smoothed_targets(activation):
     rows = check(activation=activation, norm="layer", label_smoothing=0.3, hidden_sizes=(5, 4))
     assert len(rows) == 8

@@ -43,7 +43,7 @@ def one():
     return trained("data:1", **FIELDS)[0]
 
 
-@pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow), 8])
+@pytest.mark.parametrize("devices", [*(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4)), 8])
 def test_training_over_devices_equals_one_device_with_one_all_reduce_a_step(devices, one):
     many, program = trained(f"data:{devices}", **FIELDS)
     assert int(one.state.step) == 105
