@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 # (short flag, long flag, config field, default, what --help says); further spellings of a flag are in ALIASES.
-# The defaults are our best values for a run of about a minute on two cores: 89.42 % on validation, 88.57 % on the test set.
+# The defaults are our best values for about a minute on two cores: 89.42 % on validation, 88.57 % on the test set.
 FLAGS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("-wp", "--wandb_project", "wandb_project", "", "W&B project; nothing goes to W&B without it or an entity"),
     ("-we", "--wandb_entity", "wandb_entity", "", "W&B entity"),
