@@ -31,7 +31,7 @@ def answer(lab: Lab) -> Answer:
         for place in tests
     }
     path = lab.pictures("mnist") / "carried_over.png"
-    title = f"The three best configurations of {here}, trained on {there}"
+    title = f"The three best of {here}, on {there}"  # longer ones do not fit above a picture of one panel
     plots.bars(groups, path, "accuracy", title, show_percent=True)
     table = [
         {
