@@ -73,7 +73,7 @@ def lanes_abreast(job: Job, count: int) -> Epoch:
     tasks = [task_of(job, learning_rate=1e-3 / (1 + index)) for index in range(min(count, 2))]
     tasks = (tasks * count)[:count]
     start = time.perf_counter()
-    program = compile_abreast(tasks, True)
+    program = compile_abreast(Compiler(), tasks, True)
     COMPILE_SECONDS[job] = time.perf_counter() - start
     order, first = order_of(tasks[0], 1), tasks[0]
     hparams, keys = stack([task.hparams for task in tasks]), stack([task.keys for task in tasks])

@@ -5,8 +5,8 @@ number of compilations nor the bits of a lane depend on how trials fell into gro
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.boundary import Static, steps_per_epoch
-from mlp_jax.fit import Record, Task, order_of, steps_per_call, stops_early, to_record
-from mlp_jax.train import Lane, Program, Rows, end_epoch, init_lane, train_steps
+from mlp_jax.fit import Compiler, Record, Task, order_of, steps_per_call, stops_early, to_record
+from mlp_jax.train import Lane, Program, Rows, end_epoch, ending, init_lane, train_steps, without_optimizer
 
 MOST_LANES = 256  # under way at once, on all devices together
 SHARE_OF_MEMORY = 0.5
@@ -36,23 +36,43 @@ def stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def compile_abreast(tasks: Sequence[Task], shared: bool) -> Program:
-    """The program of `compile_program` for len(tasks) lanes; `shared`: all lanes see the same rows in one order."""
-    first = tasks[0]
-    rows = None if shared else 0
-    init = jax.vmap(partial(init_lane, first.static))
-    steps = jax.vmap(partial(train_steps, first.static), in_axes=(0, 0, None, rows, 0, None, None))
-    end = jax.vmap(partial(end_epoch, first.static), in_axes=(None, None, rows, 0))
-    hparams, keys, order, validation = _arguments(tasks, shared, 1)
-    whole = first.placement.whole
-    lane = jax.eval_shape(init, hparams, keys)
-    lane = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), lane)
-    number = np.int32(0)
+def compile_abreast(compiler: Compiler, tasks: Sequence[Task], shared: bool) -> Program:
+    """The program of `compiler` for len(tasks) lanes; `shared`: all lanes see the same rows in one order."""
+    first, static, number = tasks[0], tasks[0].static, np.int32(0)
+    rows, whole = None if shared else 0, tasks[0].placement.whole
+    init = jax.vmap(partial(init_lane, static))
+    steps = jax.vmap(partial(train_steps, static.trained), in_axes=(0, 0, None, rows, 0, None, None))
+    end = jax.vmap(partial(end_epoch, static.evaluated), in_axes=(None, None, None, rows, 0))
     jit = partial(jax.jit, out_shardings=whole)
+
+    @cache
+    def arguments() -> tuple[Any, Any, Rows, Rows, Lane]:
+        hparams, keys, order, validation = _arguments(tasks, shared, 1)
+        lane = jax.eval_shape(init, hparams, keys)
+        lane = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), lane)
+        return hparams, keys, order, validation, lane
+
+    def compile_init() -> Any:
+        hparams, keys, *_ = arguments()
+        return jit(init).lower(hparams, keys).compile()
+
+    def compile_steps() -> Any:
+        hparams, keys, order, _, lane = arguments()
+        return jit(steps, donate_argnums=4).lower(hparams, keys, first.data, order, lane, number, number).compile()
+
+    def compile_end() -> Any:
+        *_, validation, lane = arguments()
+        return (
+            jit(end, donate_argnums=4).lower(first.data, number, number, validation, without_optimizer(lane)).compile()
+        )
+
+    def once(name: str, of: Static, compile: Callable[[], Any]) -> Any:
+        return compiler.once(first, (name, of, len(tasks), shared), compile)
+
     return Program(
-        jit(init).lower(hparams, keys).compile(),
-        jit(steps, donate_argnums=4).lower(hparams, keys, first.data, order, lane, number, number).compile(),
-        jit(end, donate_argnums=3).lower(first.data, number, validation, lane).compile(),
+        once("init", static, compile_init),
+        once("steps", static.trained, compile_steps),
+        ending(once("end", static.evaluated, compile_end)),
     )
 
 
@@ -81,7 +101,8 @@ def fit_abreast(
     hparams, keys, _, validation = _arguments(tasks, shared, 1)
     lane = stack(lanes) if lanes else program.init(hparams, keys)
     lane = jax.device_put(lane, first.placement.whole)
-    steps = steps_per_epoch(len(first.train_indices), first.static.batch_size)
+    examples = len(first.train_indices)
+    steps = steps_per_epoch(examples, first.static.batch_size)
     per_call = steps_per_call(first.config, first.static, steps)
     epoch = int(lane.state.step[0]) // steps
     active = set(range(count))
@@ -92,7 +113,7 @@ def fit_abreast(
         for batch in range(0, steps, per_call):
             bounds = np.int32(batch), np.int32(min(batch + per_call, steps))
             lane = program.train_steps(hparams, keys, first.data, order, lane, *bounds)
-        lane, stats = program.end_epoch(first.data, np.int32(len(first.train_indices)), validation, lane)
+        lane, stats = program.end_epoch(first.data, np.int32(examples), np.int32(steps), validation, lane)
         stats, best_epochs = jax.device_get((stats, lane.best.epoch))
         seconds = (time.perf_counter() - start) / len(active)
         for index in sorted(active):

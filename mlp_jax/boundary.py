@@ -40,6 +40,29 @@ class Static(NamedTuple):
     image_shape: tuple[int, int]  # (0, 0) without distortions
 
     @property
+    def trained(self) -> "Static":
+        """What the steps of a training read: nets that differ in the rest share their program."""
+        return self._replace(init="")
+
+    @property
+    def evaluated(self) -> "Static":
+        """What the end of an epoch reads, likewise: neither the optimizer nor the batches."""
+        return self.trained._replace(
+            optimizer="",
+            schedule="",
+            gradient="",
+            batch_size=0,
+            dropout=False,
+            l2=False,
+            decoupled_weight_decay=False,
+            clip=False,
+            warmup=False,
+            smoothing=False,
+            distortions=(),
+            image_shape=(0, 0),
+        )
+
+    @property
     def dtype(self) -> jnp.dtype:
         """Of the parameters: float64 for precision='float64', else float32."""
         return jnp.dtype("float64" if self.precision == "float64" else "float32")

@@ -7,15 +7,17 @@ computation wherever it runs. No file is written here; the only clock is the one
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from mlp_jax.boundary import Hparams, Static, split_config, steps_per_epoch
 from mlp_jax.data import Dataset, split
+from mlp_jax.model import init_params
 from mlp_jax.sharding import Placement, put, state_shardings
 from mlp_jax.train import (
     EVALUATION_BATCH,
@@ -25,11 +27,16 @@ from mlp_jax.train import (
     Lane,
     Program,
     Rows,
-    compile_program,
+    end_epoch,
+    ending,
     epoch_order,
     host_generator,
     in_batches,
+    init_lane,
     make_keys,
+    start_lane,
+    train_steps,
+    without_optimizer,
 )
 
 FLOPS_PER_CALL = 6e10  # about two seconds of one slow core; a signal waits no longer than a call
@@ -92,32 +99,75 @@ def steps_per_call(config: ConfigDict, static: Static, steps: int) -> int:
 
 
 class Compiler:
-    """Programs by what decides their text, so that lanes of one shape on one device compile once."""
+    """Compiled functions by what decides their text, so that all nets on one device that can share one do.
+
+    They are compiled ahead of time, so that no clock of an epoch sees a compiler.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._programs: dict[Any, Program] = {}
+        self.compiled: dict[Any, Any] = {}
         self._locks: dict[Any, threading.Lock] = {}
         self._guard = threading.Lock()
 
-    def __call__(self, task: Task, variant: Any = None, compile: Callable[[], Program] | None = None) -> Program:
-        """The program of a task; `compile` makes another `variant` of it than that of a single lane."""
+    def once(self, task: Task, kind: Any, compile: Callable[[], Any]) -> Any:
+        """What `compile` makes, the first time for this `kind` of function on data like the task's."""
         counts = (len(task.train_indices), task.validation.indices.shape, task.data.images.shape)
-        key = (task.static, counts, task.placement, variant)
+        key = (kind, counts, task.placement)
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            if key not in self._programs:
+            if key not in self.compiled:
                 start = time.perf_counter()
-                self._programs[key] = compile() if compile else _compile_single(task)
+                self.compiled[key] = compile()
                 with self._guard:
                     self.seconds += time.perf_counter() - start
-        return self._programs[key]
+        return self.compiled[key]
+
+    def __call__(self, task: Task) -> Program:
+        """The program of a single lane. Its first weights are drawn layer by layer, by programs that JAX keeps."""
+        static, number = task.static, np.int32(0)
+
+        @cache
+        def lane() -> Lane:
+            found = jax.eval_shape(partial(init_lane, static), task.hparams, task.keys)
+            return jax.tree.map(_placed, found, state_shardings(task.placement, found))
+
+        def compile_start() -> Any:
+            jitted = jax.jit(partial(start_lane, static.trained), out_shardings=_places(lane()))
+            return jitted.lower(task.hparams, lane().state.params).compile()
+
+        def compile_steps() -> Any:
+            arguments = task.hparams, task.keys, task.data, order_of(task, 1), lane(), number, number
+            steps = partial(train_steps, static.trained)
+            return jax.jit(steps, donate_argnums=4, out_shardings=_places(lane())).lower(*arguments).compile()
+
+        def compile_end() -> Any:
+            rest = without_optimizer(lane())
+            places = _places(rest), task.placement.whole
+            arguments = task.data, number, number, task.validation, rest
+            end = partial(end_epoch, static.evaluated)
+            return jax.jit(end, donate_argnums=4, out_shardings=places).lower(*arguments).compile()
+
+        start = self.once(task, ("start", static.trained), compile_start)
+        steps = self.once(task, ("steps", static.trained), compile_steps)
+        end = self.once(task, ("end", static.evaluated), compile_end)
+
+        def init(hparams: Hparams, keys: Keys) -> Lane:
+            key, scale = jax.random.key_data(keys.init), hparams.init_scale
+            key, scale = map(jnp.asarray, map(np.asarray, (key, scale)))  # on the first device
+            params = init_params(jax.random.wrap_key_data(key), static.sizes, static.init, scale, static.dtype)
+            return start(hparams, put(params, state_shardings(task.placement, params)))
+
+        return Program(init, steps, ending(end))
 
 
-def _compile_single(task: Task) -> Program:
-    arguments = task.static, task.hparams, task.keys, task.data, order_of(task, 1), task.validation
-    return compile_program(*arguments, partial(state_shardings, task.placement), task.placement.whole)
+def _placed(leaf: jax.ShapeDtypeStruct, place: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+
+def _places(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
 def order_of(task: Task, epoch: int) -> Rows:
@@ -159,7 +209,8 @@ def fit(task: Task, program: Program, lane: Lane | None = None, seconds: float =
     """
     config = task.config
     lane = program.init(task.hparams, task.keys) if lane is None else lane
-    steps = steps_per_epoch(len(task.train_indices), task.static.batch_size)
+    examples = len(task.train_indices)
+    steps = steps_per_epoch(examples, task.static.batch_size)
     per_call = steps_per_call(config, task.static, steps)
     epoch, batch = divmod(int(lane.state.step), steps)
     best_epoch, order = int(lane.best.epoch), None
@@ -175,7 +226,7 @@ def fit(task: Task, program: Program, lane: Lane | None = None, seconds: float =
                 seconds += time.perf_counter() - start
                 yield Event(lane, seconds=seconds)
                 start = time.perf_counter()
-        lane, stats = program.end_epoch(task.data, np.int32(len(task.train_indices)), task.validation, lane)
+        lane, stats = program.end_epoch(task.data, np.int32(examples), np.int32(steps), task.validation, lane)
         epoch, batch = epoch + 1, 0
         # Drawn while the device is busy with the calls above.
         order = order_of(task, epoch + 1) if epoch < config.num_epochs else None

@@ -1,6 +1,8 @@
 """The network: layers as a pytree, activations with their derivatives, initialisers, dropout, the forward pass."""
 
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -85,12 +87,17 @@ INITIALIZERS: dict[str, Callable[[Array, tuple[int, int], Array, jnp.dtype], Arr
 }
 
 
+@partial(jax.jit, static_argnums=(1, 2, 3, 5))
+def init_layer(key: Array, init: str, n_in: int, n_out: int, init_scale: Array, dtype: jnp.dtype) -> Layer:
+    """Weights from `INITIALIZERS[init]`, biases zero. A program of its own, which all nets with such a layer share."""
+    return Layer(INITIALIZERS[init](key, (n_in, n_out), init_scale, dtype), jnp.zeros(n_out, dtype))
+
+
 def init_params(key: Array, sizes: tuple[int, ...], init: str, init_scale: Array, dtype: jnp.dtype) -> Params:
-    """Weights from `INITIALIZERS[init]`, biases zero, for layer widths `sizes` (inputs, hidden …, classes)."""
-    keys = [jax.random.fold_in(key, layer) for layer in range(len(sizes) - 1)]
+    """A layer of `init_layer` between each two of the widths `sizes` (inputs, hidden …, classes)."""
     return tuple(
-        Layer(INITIALIZERS[init](k, (n_in, n_out), init_scale, dtype), jnp.zeros(n_out, dtype))
-        for k, n_in, n_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
+        init_layer(jax.random.fold_in(key, number), init, n_in, n_out, init_scale, dtype)
+        for number, (n_in, n_out) in enumerate(pairwise(sizes))
     )
 
 

@@ -6,7 +6,6 @@ On an accelerator every device takes the next chunk of lanes of one shape, which
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -58,7 +57,7 @@ class Population:
         units = (
             self._chunks(members) if self._abreast else [(self._shape(m.config), [i]) for i, m in enumerate(members)]
         )
-        work = _Work([shape for shape, _ in units])
+        work = _Work([shape.trained for shape, _ in units])
         done: queue.Queue[tuple[int, Member] | BaseException] = queue.Queue()
         stop = threading.Event()
         advance = self._advance_chunk if self._abreast else self._advance
@@ -139,7 +138,7 @@ class Population:
         filled = tasks + tasks[:1] * (size - len(tasks))
         lanes = [lane for lane in (members[index].lane for index in indices) if lane is not None]
         lanes += lanes[:1] * (size - len(lanes)) if lanes else []
-        program = self.compiler(tasks[0], (size, shared), partial(compile_abreast, filled, shared))
+        program = compile_abreast(self.compiler, filled, shared)
         records = {index: list(members[index].records) for index in indices}
         for number, record, lane, diverged in fit_abreast(filled, len(tasks), program, shared, lanes, until):
             index = indices[number]

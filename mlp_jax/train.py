@@ -5,7 +5,6 @@ seeds and a sweep only place more lanes. Nothing here reads a clock, a file or a
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -149,6 +148,11 @@ def weights_only(params: Params) -> Any:
 def init_lane(static: Static, hparams: Hparams, keys: Keys) -> Lane:
     """A network before its first step."""
     params = init_params(keys.init, static.sizes, static.init, hparams.init_scale, static.dtype)
+    return start_lane(static, hparams, params)
+
+
+def start_lane(static: Static, hparams: Hparams, params: Params) -> Lane:
+    """A lane whose first step starts at `params`."""
     opt_state = make_optimizer(static, hparams, hparams.learning_rate).init(params)
     best = Best(jax.tree.map(jnp.zeros_like, params), jnp.int32(-1), jnp.int32(0))
     average = jax.tree.map(jnp.zeros_like, params) if static.ema else ()
@@ -296,11 +300,15 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
     return lax.fori_loop(0, rows.indices.shape[0], body, nothing)
 
 
-def end_epoch(static: Static, data: Data, train_count: Placed, validation: Rows, lane: Lane) -> tuple[Lane, EpochStats]:
-    """Validates, keeps the best parameters (averaged ones, if any), and sets the epoch's sums back to nothing."""
+def end_epoch(
+    static: Static, data: Data, train_count: Placed, steps: Placed, validation: Rows, lane: Lane
+) -> tuple[Lane, EpochStats]:
+    """Validates, keeps the best parameters (averaged ones, if any), and sets the epoch's sums back to nothing.
+
+    The epoch had `train_count` rows in `steps` steps. The optimizer's state passes through; see `without_optimizer`.
+    """
     state, sums, best = lane
     params = state.average if static.ema else state.params
-    steps = steps_per_epoch(train_count, static.batch_size)
     probes: dict[str, Array] = {}
     if static.probes:
         probes["grad_norm"] = sums.probes.grad_norm / steps.astype(static.dtype)
@@ -330,38 +338,30 @@ def end_epoch(static: Static, data: Data, train_count: Placed, validation: Rows,
     return Lane(state, _no_sums(static), best), stats
 
 
+def without_optimizer(lane: Lane) -> Lane:
+    """What `end_epoch` needs of a lane, so that one program serves all optimizers."""
+    return lane._replace(state=lane.state._replace(opt_state=()))
+
+
 class Program(NamedTuple):
-    """The three compiled functions of a training, for one `Static`, one shape of data and one placement."""
+    """The three functions of a training, compiled for one `Static`, one shape of data and one placement.
+
+    The lane is donated: a call overwrites the state it was given.
+    """
 
     init: Callable[[Hparams, Keys], Lane]
     train_steps: Callable[[Hparams, Keys, Data, Rows, Lane, Placed, Placed], Lane]
-    end_epoch: Callable[[Data, Placed, Rows, Lane], tuple[Lane, EpochStats]]
+    end_epoch: Callable[[Data, Placed, Placed, Rows, Lane], tuple[Lane, EpochStats]]
 
 
-def compile_program(
-    static: Static,
-    hparams: Hparams,
-    keys: Keys,
-    data: Data,
-    order: Rows,
-    validation: Rows,
-    lane_lies: Any,
-    stats_lie: Any,
-) -> Program:
-    """Compiles ahead of time for arguments like these, so that no clock of an epoch sees a compiler.
+def ending(end: Callable[..., tuple[Lane, EpochStats]]) -> Callable[..., tuple[Lane, EpochStats]]:
+    """`Program.end_epoch` from an `end_epoch` that takes a lane without its optimizer."""
 
-    `lane_lies` maps a lane to where its leaves lie, `stats_lie` is where the figures of an epoch do. The lane is
-    donated: a call overwrites the state it was given.
-    """
-    lane = jax.eval_shape(partial(init_lane, static), hparams, keys)
-    places = lane_lies(lane)
-    lane = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), lane, places)
-    init = jax.jit(partial(init_lane, static), out_shardings=places)
-    steps = jax.jit(partial(train_steps, static), donate_argnums=4, out_shardings=places)
-    end = jax.jit(partial(end_epoch, static), donate_argnums=3, out_shardings=(places, stats_lie))
-    number = np.int32(0)
-    return Program(
-        init.lower(hparams, keys).compile(),
-        steps.lower(hparams, keys, data, order, lane, number, number).compile(),
-        end.lower(data, number, validation, lane).compile(),
-    )
+    def end_epoch(
+        data: Data, train_count: Placed, steps: Placed, validation: Rows, lane: Lane
+    ) -> tuple[Lane, EpochStats]:
+        opt_state = lane.state.opt_state
+        lane, stats = end(data, train_count, steps, validation, without_optimizer(lane))
+        return lane._replace(state=lane.state._replace(opt_state=opt_state)), stats
+
+    return end_epoch

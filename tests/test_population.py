@@ -79,7 +79,12 @@ def test_a_lane_that_diverges_stops_nobody(chunk):
 def test_lanes_of_one_shape_compile_once_a_place():
     population = Population(small_dataset(), "lanes:1")
     trained(population, [Member(small_config(learning_rate=rate)) for rate in (0.1, 0.01, 0.001)])
-    assert len(population.compiler._programs) == 1
+    kinds = [kind[0] for kind, *_ in population.compiler.compiled]
+    assert kinds == ["start", "steps", "end"]
+    # Of nets that differ in the first weights all is shared, of those that differ in the optimizer the evaluation.
+    trained(population, [Member(small_config(init="xavier")), Member(small_config(optimizer="sgd", batch_size=7))])
+    kinds = [kind[0] for kind, *_ in population.compiler.compiled]
+    assert kinds == ["start", "steps", "end", "start", "steps"]
 
 
 def test_an_error_in_a_lane_ends_the_population(monkeypatch):
@@ -94,9 +99,7 @@ def test_lanes_over_devices_need_no_communication(chunk):
     population = Population(small_dataset(), "lanes:2", chunk)
     configs = [small_config(learning_rate=rate) for rate in (0.1, 0.01, 0.03, 0.001)]
     assert len(trained(population, [Member(config) for config in configs])) == 4
-    for *_, placement, _ in population.compiler._programs:
+    for (*_, placement), program in population.compiler.compiled.items():
         assert len(placement.whole.device_set) == 1
-    for program in population.compiler._programs.values():
-        assert collectives(program.train_steps) == []
-        assert collectives(program.end_epoch) == []
+        assert collectives(program) == []
     assert jax.device_count() == 8
