@@ -1,7 +1,9 @@
 """Clocks: contestants that take turns, medians with their spread, the machine's peak."""
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -48,6 +50,24 @@ def peak(seconds: float = 1.0) -> float:
         product(a).block_until_ready()
         best = min(best, time.perf_counter() - start)
     return 2 * n**3 / best / 1e9
+
+
+def busy_cores(seconds: float = 2.0) -> float:
+    """How many cores' worth of time others take while this process sleeps; 0 where the kernel does not tell."""
+    try:
+        before = _ticks()
+        time.sleep(seconds)
+        after = _ticks()
+    except OSError:
+        return 0.0
+    total, idle = (new - old for new, old in zip(after, before, strict=True))
+    return (os.cpu_count() or 1) * (1 - idle / total) if total else 0.0
+
+
+def _ticks() -> tuple[int, int]:
+    """Ticks of all cores since the machine began, and how many of them were idle (proc(5))."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(fields), fields[3] + fields[4]
 
 
 def bandwidth() -> float:

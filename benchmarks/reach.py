@@ -31,9 +31,9 @@ def figure(result: Result, path: tuple[str, ...]) -> float | None:
 
 
 def busy(result: Result) -> bool:
-    """Whether others used the machine: a load of more than half its cores as the measurement began."""
+    """Whether others used the machine: more than half a core of it as the measurement began."""
     machine = result.get("machine", {})
-    return float(machine.get("load") or 0) > 0.5 * machine.get("cores", 1)
+    return float(machine.get("load") or 0) > 0.5
 
 
 def verdict(value: float | None, more: bool, aim: float, busy: bool = False) -> str:

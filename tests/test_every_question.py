@@ -12,9 +12,9 @@ from tests.test_report import parse
 def test_every_question_leaves_pictures_numbers_and_sentences(data, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(gradients, "DEPTHS", (1, 2))
     monkeypatch.setattr(gradients, "NETS", gradients.NETS[::2])
-    few = {"learning_rate": {"values": (1e-3, 1e-2, 1e-4, 3e-3)}, "weight_decay": {"values": (0.01,)}}
-    same = {"activation": {"values": ("tanh",)}, "init": {"values": ("xavier",)}, "hidden_size": {"values": (16,)}}
-    monkeypatch.setattr(sweep, "PARAMETERS", few | same)
+    searched = {"learning_rate": (1e-3, 1e-2), "weight_decay": (0.0, 0.01), "activation": ("tanh", "relu")}
+    searched |= {"init": ("xavier", "random"), "hidden_size": (16,)}
+    monkeypatch.setattr(sweep, "PARAMETERS", {name: {"values": values} for name, values in searched.items()})
     bound.run(config_for(data, *QUESTIONS), tmp_path / "all")
     for name in QUESTIONS:
         found = section(tmp_path / "all", name)
