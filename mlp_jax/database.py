@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlp_jax.config import without_passwords
 from mlp_jax.errors import UserError, not_one_of
 from mlp_jax.storage import Storage, first_line
+from mlp_jax.workdir import read_bytes
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
@@ -140,6 +141,6 @@ def _identity(workdir: Path) -> str:
             temporary = workdir / f"worker.{fresh}.tmp"
             temporary.write_text(fresh)
             os.replace(temporary, path)
-        return path.read_text()[:100]
+        return read_bytes(path)[:100].decode()
     except (OSError, ValueError) as error:
         raise UserError(f"--workdir: {path} cannot be kept: {error}") from None

@@ -79,13 +79,20 @@ def _begin(config: ConfigDict, folder: Path, dataset: Dataset) -> None:
     write_data_card(folder, dataset)
 
 
+def _is_as_sealed(path: Path) -> bool:
+    try:
+        return workdir.is_as_sealed(path, workdir.read_bytes(path))
+    except OSError:
+        return False
+
+
 def _is_finished(config: ConfigDict, folder: Path) -> bool:
     if config.resume == "never" or not (folder / "summary.json").exists():
         return False
     if changed_fields(from_json(folder / "config.json"), config):
         return False
     for path in (folder / name for name in SEALED_AT_THE_END):
-        if not path.exists() or not workdir.is_as_sealed(path, path.read_bytes()):
+        if not _is_as_sealed(path):
             print(f"{path}: is missing or damaged: made again from the last checkpoint", file=sys.stderr)
             return False
     # A seed that diverged has none.
@@ -163,7 +170,7 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
     # The report needs the summary, which marks the run as finished and so is written for good last of all.
     report.write_run_report(folder, json.loads(to_json(complete({}))), summary)
     content = workdir.json_bytes(summary)
-    evaluation = (folder / "evaluation.json").read_bytes()
+    evaluation = workdir.read_bytes(folder / "evaluation.json")
     ends = (workdir.jsonl_bytes(records), evaluation, content)
     workdir.seal(folder, dict(zip(SEALED_AT_THE_END, ends, strict=True)))
     workdir.write_bytes(folder / "summary.json", content)

@@ -14,7 +14,7 @@ from mlp_jax import plots
 from mlp_jax.config import complete, to_json
 from mlp_jax.errors import UserError
 from mlp_jax.page import Html, finite, join, number, page, picture, table, tag, tiny_png
-from mlp_jax.workdir import check_seal, loads, read_json, reason, write_bytes
+from mlp_jax.workdir import check_seal, loads, read_bytes, read_json, reason, write_bytes
 
 Json = Mapping[str, Any]
 
@@ -113,7 +113,7 @@ def read_if_there(path: Path) -> dict[str, Any]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a file with one a line; none where there is no such file."""
     try:
-        content = path.read_bytes() if path.exists() else b""
+        content = read_bytes(path) if path.exists() else b""
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
     check_seal(path, content)

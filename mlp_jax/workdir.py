@@ -1,10 +1,12 @@
 """A run's folder: made, locked against a second process, and its files written whole or not at all."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import math
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 from mlp_jax.errors import UserError
 
+LARGEST = 2**30  # bytes of a file that is read whole
 SUMS = "sums.json"  # name -> the SHA-256 of what the file may hold: as last written, and as it was before
 
 
@@ -69,6 +72,17 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise UserError(f"{path}: cannot be written: {reason(error)}") from error
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file; OSError for a pipe, which would be waited for, a device, or more than 1 GiB."""
+    with open(path, "rb", opener=_open_no_wait) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        if found.st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"it is larger than {LARGEST} bytes", str(path))
+        return file.read()
+
+
 def write_sealed(path: Path, content: bytes) -> None:
     """As `write_bytes`, with the file's sum in `sums.json` beside it: `check_seal` then knows a flipped bit."""
     seal(path.parent, {path.name: content})
@@ -107,7 +121,7 @@ def check_seal(path: Path, content: bytes) -> None:
 def _sums(folder: Path) -> dict[str, list[str]]:
     path = folder / SUMS
     try:
-        sums = loads(path.read_bytes())
+        sums = loads(read_bytes(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -154,7 +168,7 @@ def json_bytes(value: Any) -> bytes:
 def read_json(path: Path) -> Any:
     """Reads one JSON value; UserError where the file is missing, unreadable, malformed or not what was sealed."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         check_seal(path, content)
         return loads(content)
     except OSError as error:
@@ -186,6 +200,10 @@ def reason(error: OSError) -> str:
     """Why the system refused, in lower case and without the path: 'no space left on device'."""
     text = error.strerror or str(error) or type(error).__name__
     return text[:1].lower() + text[1:]
+
+
+def _open_no_wait(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _open_no_link(path: str, flags: int) -> int:

@@ -262,3 +262,27 @@ def test_damaged_sums_are_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "sums.json").write_bytes(content)
     with pytest.raises(UserError, match=r"sums\.json: is damaged"):
         workdir.read_json(tmp_path / "a.json")
+
+
+def _sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, workdir.LARGEST + 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkfifo, "not a regular file"),  # reading it would wait for ever
+        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),  # and this would fill the memory
+        (_sparse, "larger than 1073741824 bytes"),
+    ],
+    ids=["pipe", "zeros", "sparse"],
+)
+def test_what_is_no_file_of_a_sensible_size_is_not_read(make, words: str, tmp_path: Path) -> None:
+    make(tmp_path / "data.json")
+    with pytest.raises(UserError, match=words):
+        workdir.read_json(tmp_path / "data.json")
+    make(tmp_path / workdir.SUMS)
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UserError, match=words):
+        workdir.read_json(tmp_path / "other.json")
