@@ -161,6 +161,14 @@ def test_the_newest_is_used_and_two_are_kept(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["101"]
 
 
+def test_the_newest_is_whole_until_a_byte_of_it_changes(tmp_path: Path) -> None:
+    assert not checkpoint.newest_is_whole(tmp_path)
+    saved(tmp_path, 9, 10)
+    assert checkpoint.newest_is_whole(tmp_path)
+    (tmp_path / "10" / "extra.json").write_text("{}")
+    assert not checkpoint.newest_is_whole(tmp_path)
+
+
 def test_later_steps_and_leftovers_go_with_the_next_save(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
     shutil.copytree(tmp_path / "2", tmp_path / "5")  # a damaged one: its name is not its step

@@ -313,7 +313,7 @@ def parts(labels, fraction, stratified, seed=0):
 def test_a_split_is_disjoint_covers_everything_and_has_the_size_asked_for(labels, fraction, stratified, seed):
     size = round(fraction * len(labels))
     if fraction > 0 and size in (0, len(labels)):
-        with pytest.raises(UserError, match="leaves none for"):
+        with pytest.raises(UserError, match=f"leaves none for {'training' if size else 'validation'}"):
             parts(labels, fraction, stratified, seed)
         return
     train, val = parts(labels, fraction, stratified, seed)

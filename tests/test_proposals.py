@@ -232,6 +232,15 @@ def test_the_worst_value_so_far() -> None:
     assert proposals.worst_value("minimize", []) > 1e5
 
 
+def test_a_neighbour_differs_in_any_of_the_parameters() -> None:
+    search = space("grid")
+    first = sequence(search, 0)(0)
+    neighbours = [proposals.unseen(search, first, {proposals.key(first)}, seed) for seed in range(30)]
+    changed = Counter(name for other in neighbours for name in first if other[name] != first[name])
+    assert changed.total() == 30  # one each
+    assert min(changed[name] for name in first) >= 3
+
+
 # ---- importance
 
 
@@ -252,6 +261,36 @@ def test_importance_of_little_or_nothing_is_nothing(count: int) -> None:
     assert importance(search, same) == dict.fromkeys(search.parameters, 0.0)
     few = [Told(n, proposals.at(search, n), "finished", n / 10) for n in range(min(count, 3))]
     assert importance(search, few) == dict.fromkeys(search.parameters, 0.0)
+
+
+def test_two_different_values_are_enough_for_importance() -> None:
+    search = space("grid")
+    grid = [proposals.at(search, number) for number in range(24)]
+    told = [Told(n, params, "finished", float(params["num_epochs"] > 2)) for n, params in enumerate(grid)]
+    found = importance(search, told)
+    assert max(found, key=lambda name: found[name]) == "num_epochs"
+    assert found["num_epochs"] > 0.9
+
+
+def test_five_trials_are_enough_for_importance_and_four_are_not() -> None:
+    search = space("random", SMALL)
+    told = [Told(n, proposals.at(search, n), "finished", n / 10) for n in range(5)]
+    assert sum(importance(search, told).values()) == pytest.approx(1.0)
+    assert sum(importance(search, told[:4]).values()) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "low", "high"),
+    [
+        ({"distribution": "q_uniform", "min": 0.1, "max": 0.5, "q": 0.1}, 0.1, 0.5),
+        ({"distribution": "q_log_uniform_values", "min": 2, "max": 64, "q": 2}, 2, 64),
+        ({"distribution": "int_uniform", "min": 2, "max": 7}, 2, 7),
+    ],
+)
+def test_optuna_knows_a_quantised_distribution_from_its_first_to_its_last_value(given, low, high) -> None:
+    name = "dropout_rate" if low < 1 else "batch_size"
+    found = proposals.optuna_distribution(space("bayes", {name: given}).parameters[name])
+    assert (found.low, found.high) == pytest.approx((low, high))
 
 
 def test_importance_gives_a_parameter_that_did_not_vary_nothing() -> None:

@@ -28,14 +28,14 @@ from typing import Any
 from tests.soak import runs
 
 GRADIENTS = [
-    "test_gradients.py::test_hand_equals_autodiff[tanh]",
     "test_gradients.py::test_lambda_zero_equals_no_term_bit_for_bit",
     "test_gradients.py::test_weight_decay_leaves_biases_alone",
     "test_gradients.py::test_loss_of_small_weights_is_that_of_guessing[relu]",
+    "test_gradients.py::test_hand_equals_autodiff_through_a_norm_of_every_hidden_layer",
     "test_gradients.py::test_a_short_batch_divides_by_its_own_size[backprop]",
 ]
 TESTS = {
-    "model": ["test_model.py"],
+    "model": ["test_model.py", "test_gradients.py::test_hand_equals_autodiff_through_a_norm_of_every_hidden_layer"],
     "losses": ["test_losses.py"],
     "optimizers": ["test_optimizers.py"],
     "schedules": ["test_schedules.py"],
@@ -47,6 +47,13 @@ TESTS = {
     "search": ["test_search.py"],
     "proposals": ["test_proposals.py"],
     "space": ["test_proposals.py", "test_dialect.py"],
+}
+# Of these files' tests, what takes long and says little more about single places of the code.
+LEFT_OUT = {
+    "optimizers": "(derivative and not adam) or scan_and_vmap or mixed_dtypes",
+    "losses": "bfloat16 or lower_precision",
+    "model": "bfloat16 or at_kinks or precisions or may_be_traced or drops_a_fraction",
+    "search": "stays_silent or nothing_slow or full_disk or another_version or out_of_reach",
 }
 COMPARISONS = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
@@ -187,9 +194,9 @@ def run_tests(module: str, tree: ast.Module, log: Path, seconds: float) -> tuple
             import pytest
 
             files = [str(runs.ROOT / "tests" / name) for name in TESTS[module]]
-            status = pytest.main(
-                ["-x", "-q", "--no-header", "--tb=line", "--durations=12", *files], plugins=[QuickHypothesis()]
-            )
+            chosen = ["-k", f"not ({LEFT_OUT[module]})"] if module in LEFT_OUT else []
+            options = ["-x", "-q", "--no-header", "--tb=line", "--durations=12", *chosen]
+            status = pytest.main([*options, *files], plugins=[QuickHypothesis()])
             os._exit(0 if status == 0 else 1)
         except BaseException:
             os._exit(1)
