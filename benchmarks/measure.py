@@ -11,10 +11,14 @@ Epoch = Callable[[], None]  # trains one epoch and returns when it is done
 
 
 def in_turn(contestants: dict[str, Epoch], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call after a first that does not count; round by round, so that a drift meets all alike."""
+    """Seconds of each call after a first that does not count; round by round, so that a drift meets all alike.
+
+    Each waits a little for the threads of the one before, which spin for some 25 ms (OpenBLAS) before they sleep.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for repeat in range(repeats + 1):
         for name, epoch in contestants.items():
+            time.sleep(0.1)
             start = time.perf_counter()
             epoch()
             if repeat:
