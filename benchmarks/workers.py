@@ -77,11 +77,17 @@ def work(url: str, folder: Path, trials: int, batch: int, pause: float, go: Any,
     reports.put({"done": done, "asks": asks, "tells": tells, "megabytes": memory, "cpu": cpu, "jax": jax})
 
 
+def server_programs() -> list[Path]:
+    """The folders of initdb and postgres on this machine, the newest version first."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    folders += [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
+    return [folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()]
+
+
 @contextmanager
 def postgresql(connections: int) -> Iterator[str]:
     """The URL of a server of one's own, which forces every commit to the disk as servers do."""
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    folders += [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
+    folders = server_programs()
     if not folders:
         sys.exit("no PostgreSQL server here (Debian: apt install postgresql), and no --storage=URL")
     home = tempfile.mkdtemp(prefix="mlp_jax_workers_", dir="/tmp")

@@ -3,14 +3,9 @@
 import itertools
 import json
 import os
-import pwd
 import random
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.workers import postgresql, server_programs
 from mlp_jax.errors import UserError
 from mlp_jax.search import Outcome, open_study
 from tests.test_search import EARLY, outcome, run, space
@@ -25,53 +21,13 @@ from tests.test_search import EARLY, outcome, run, space
 pytestmark = pytest.mark.slow
 
 
-def programs() -> Path | None:
-    """The folder of initdb and postgres."""
-    found = [Path(path).resolve().parent for path in [shutil.which("initdb"), shutil.which("postgres")] if path]
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((folder for folder in found if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The URL of a fresh server on a free port; its processes end with the tests."""
-    folder = programs()
-    if folder is None:
+    if not server_programs():
         pytest.skip("no PostgreSQL server: apt-get install postgresql")
-    user = {}
-    if os.getuid() == 0:  # the server refuses to run as root
-        names = [name for name in ("postgres", "nobody") if name in {entry.pw_name for entry in pwd.getpwall()}]
-        user = {"user": names[0]}
-    home = tempfile.mkdtemp(prefix="mlp_jax_pg_", dir="/tmp")
-    if user:
-        shutil.chown(home, user["user"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = f"{home}/data"
-    initdb = [str(folder / "initdb"), "-D", data, "-U", "me", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run(initdb, check=True, capture_output=True, cwd="/tmp", **user)
-    options = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={home}"]
-    options += ["-c", "fsync=off", "-c", "max_connections=150"]
-    with open(f"{home}/log", "w") as log:
-        process = subprocess.Popen(
-            [str(folder / "postgres"), "-D", data, *options], stdout=log, stderr=log, cwd="/tmp", **user
-        )
-    url = f"postgresql://me@127.0.0.1:{port}/postgres"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-    time.sleep(0.5)
-    yield url
-    process.send_signal(signal.SIGINT)
-    process.wait(30)
-    shutil.rmtree(home, ignore_errors=True)
+    with postgresql(150) as url:
+        yield url
 
 
 WORKER = """
