@@ -17,6 +17,7 @@ from mlp_jax.evaluation import predict_probabilities
 from mlp_jax.experiment import run
 from mlp_jax.train import Lane
 from tests.idx_files import make_arrays, write_idx_folder
+from tests.slow import fast
 from tests.training import small_config
 
 TIMES = ("seconds", "compile_seconds")
@@ -170,7 +171,7 @@ class _Killed(BaseException):
 
 
 @pytest.mark.parametrize("place", ["append_jsonl", "write_jsonl", "save", "load_test", "write_run_plots"])
-@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("call", fast([1, 2, 3], [2]))
 @pytest.mark.usefixtures("_no_pictures")
 def test_a_run_that_dies_anywhere_ends_with_the_same_bits(place, call, finished, data, tmp_path, monkeypatch):
     config = config_for(data, num_epochs=3, steps_per_call=4, checkpoint_seconds=0.0)

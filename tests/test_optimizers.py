@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 from mlp_jax import optimizers
 from mlp_jax.optimizers import OPTIMIZERS, add_decoupled_weight_decay, clip_by_global_norm
 from tests import reference_optimizers
+from tests.slow import fast
 
 # Optimizer -> arguments after the learning rate: not the defaults, so that a number that is not read shows.
 ARGUMENTS = {
@@ -26,6 +27,7 @@ ARGUMENTS = {
     "nadam": {"beta1": 0.8, "beta2": 0.99, "eps": 1e-7},
 }
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
+some_optimizers = pytest.mark.parametrize("name", fast(OPTIMIZERS, ["adam"]))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -219,7 +221,7 @@ def test_compiles_once_for_all_numbers(name):
     assert len(traces) == 1
 
 
-@every_optimizer
+@some_optimizers
 def test_eager_equals_jit_on_any_pytree(name):
     tree = jax.tree.map(
         jnp.asarray, [np.float64(2), {"a": {"b": np.arange(3.0)}, "c": ()}, (), [np.ones((2, 2)), None]]
@@ -236,7 +238,7 @@ def test_eager_equals_jit_on_any_pytree(name):
         np.testing.assert_allclose(left, right, rtol=1e-14)
 
 
-@every_optimizer
+@some_optimizers
 def test_scan_and_vmap_over_learning_rates_equal_one_at_a_time(name):
     curvature = jnp.asarray([1.0, 10.0, 0.0])
 
@@ -254,7 +256,7 @@ def test_scan_and_vmap_over_learning_rates_equal_one_at_a_time(name):
             np.testing.assert_allclose(params, expected, rtol=1e-12)
 
 
-@every_optimizer
+@some_optimizers
 def test_derivative_through_three_steps_is_finite_and_right(name):
     # `idle` has no gradient at all, `rest` is a leaf at its minimum: gradient zero, but not its derivative.
     start = {"w": jnp.asarray([1.0, -0.5]), "rest": jnp.zeros(1), "idle": jnp.ones(2)}
@@ -350,7 +352,7 @@ def test_decoupled_weight_decay_keeps_dtypes(name):
     assert described(updates) == described(params)
 
 
-@every_optimizer
+@some_optimizers
 def test_clipping_composes(name):
     grads = {"w": jnp.asarray([3.0, 0.0]), "b": jnp.asarray([4.0])}
     params = jax.tree.map(jnp.ones_like, grads)

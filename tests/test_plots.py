@@ -10,6 +10,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from mlp_jax import insights, plots, sweep_plots
+from tests.slow import fast
 from tests.synthetic_workdirs import CLASSES, IMPORTANCE, predictions, records, trials
 
 LONG = ["A rather long class name of 40 characters", "$x$", "", *"abcdefg"]
@@ -92,7 +93,7 @@ PICTURES = every_picture()
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", fast(PICTURES, list(PICTURES)[::3]))
 def test_no_text_is_cut_off_and_no_tick_labels_overlap(name, figure_of):
     function, *arguments = PICTURES[name]
     options = {"importance": IMPORTANCE} if function is sweep_plots.parallel_coordinates else {}

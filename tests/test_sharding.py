@@ -66,7 +66,8 @@ def test_no_feature_costs_a_second_all_reduce(fields):
     assert collectives(program.train_steps) == ["all-reduce"]
 
 
-@pytest.mark.parametrize("mesh", ["data:4", *(pytest.param(m, marks=pytest.mark.slow) for m in SLOW_MESHES)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", ["data:4", *SLOW_MESHES])
 def test_in_float64_the_devices_agree_to_rounding(mesh):
     with jax.enable_x64(True):
         fields = FIELDS | {"precision": "float64"}

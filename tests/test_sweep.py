@@ -86,7 +86,10 @@ class _Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize(("method", "call"), [("random", 1), ("random", 4), ("bayes", 3)])
+SLOW_DEATHS = [pytest.param("random", call, marks=pytest.mark.slow) for call in (1, 4)]
+
+
+@pytest.mark.parametrize(("method", "call"), [*SLOW_DEATHS, ("bayes", 3)])
 def test_a_sweep_that_dies_and_goes_on_is_the_undisturbed_one(method, call, data, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "TELL_SECONDS", 0.0)
     config = config_for(data, method, batch=3)
