@@ -49,6 +49,14 @@ def test_a_folder_of_idx_files_in_each_naming(tmp_path, dot, gz):
     assert dataset.scale == 255
 
 
+def test_other_images_under_the_same_labels_are_not_taken_for_those_decoded_before(tmp_path):
+    arrays = write_idx_folder(tmp_path / "own", make_arrays(1500, 20, side=28), gz=True)
+    assert_is(data.load(str(tmp_path / "own"), "", ""), arrays)
+    arrays["train-images"] = 255 - arrays["train-images"]
+    write_idx_folder(tmp_path / "own", arrays, gz=True)
+    assert_is(data.load(str(tmp_path / "own"), "", ""), arrays)
+
+
 def test_content_decides_what_is_compressed_not_the_name(tmp_path):
     arrays = write_idx_folder(tmp_path)
     for stem in STEMS:  # as a browser leaves them that unpacks what it downloads
