@@ -174,8 +174,8 @@ def test_a_target_ends_the_study(tmp_path: Path) -> None:
         search = space("grid", metric={"name": "val/accuracy", "goal": goal, "target": 0.5})
         study = open_study(search, tmp_path / goal)
         for found in values:
-            assert not study.finished()
-            study.tell([(trial, Outcome(found)) for trial in study.ask(1)])
+            (trial,) = study.ask(1)
+            study.tell([(trial, Outcome(found))])
         assert study.ask(1) == []
         assert study.finished()
         study.close()
