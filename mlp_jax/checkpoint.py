@@ -272,7 +272,7 @@ def _read_arrays(folder: Path, template: Any) -> Any:
                 raise _Damaged("the arrays are not the ones that manifest.json lists")
             arguments = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in found}
             arrays = handler.restore(epath.Path(folder), args=ocp.args.PyTreeRestore(restore_args=arguments))
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise _Damaged(f"Orbax cannot read the arrays: {str(error).splitlines()[0][:200]}") from error
     if found == named:
         values = [arrays.get(name, np.zeros(leaf.shape, leaf.dtype)) for name, leaf in _numbered(leaves)]

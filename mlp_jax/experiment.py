@@ -17,15 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax import checkpoint, processes, report, runtime, workdir
+from mlp_jax import card, checkpoint, processes, report, runtime, workdir
 from mlp_jax.config import changed_fields, complete, fingerprint, from_json, to_json
 from mlp_jax.data import Dataset, check_mirrored, load, load_test, split
 from mlp_jax.divergence import explain
-from mlp_jax.errors import Diverged, Interrupted
+from mlp_jax.errors import Diverged, Interrupted, UserError
 from mlp_jax.evaluation import Tested, evaluate_on
 from mlp_jax.fit import Compiler, Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
 from mlp_jax.progress import describe, progress
-from mlp_jax.seeds import mean_records, records_of, summarize, train_seeds
+from mlp_jax.seeds import mean_records, records_of, seconds_of, summarize, train_seeds
 from mlp_jax.sharding import Placement, fetch, placements
 from mlp_jax.tracking import open_tracker
 from mlp_jax.train import Lane, init_lane
@@ -43,7 +43,10 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     processes.agree("their config or their view of the workdir", f"{finished} {fingerprint(config)} {config.mesh}")
     if finished:
         summary = workdir.read_json(folder / "summary.json")
-        print(f"{folder} is finished: {_result(summary)}")
+        try:
+            print(f"{folder} is finished: {_result(summary)}")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"{folder / 'summary.json'}: not as a run wrote it: {error!r}") from error
         return summary
     first = jax.process_index() == 0
     # Before the folder is made: an error leaves nothing behind. Of several processes the first downloads.
@@ -76,7 +79,7 @@ def _begin(config: ConfigDict, folder: Path, dataset: Dataset) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
     workdir.seal(folder, dict.fromkeys(SEALED_AT_THE_END))
     workdir.write_sealed(folder / "config.json", to_json(config).encode())
-    write_data_card(folder, dataset)
+    card.write(folder, dataset)
 
 
 def _is_as_sealed(path: Path) -> bool:
@@ -103,9 +106,8 @@ def _is_finished(config: ConfigDict, folder: Path) -> bool:
 
 def load_for(config: ConfigDict, folder: Path) -> Dataset:
     """The data of a run; one that is resumed keeps the data it began with, a fallback included."""
-    card = folder / "data.json"
-    kept = card.exists() and config.resume != "never"
-    name = workdir.read_json(card)["dataset"] if kept else config.dataset
+    kept = (folder / card.FILE).exists() and config.resume != "never"
+    name = card.read(folder)["dataset"] if kept else config.dataset
     return load(name, config.data_dir, config.fallback_dataset if name == config.dataset else "")
 
 
@@ -115,20 +117,6 @@ def check_against(config: ConfigDict, dataset: Dataset) -> None:
     placements(config.mesh)
     if config.augment_flip:
         check_mirrored(dataset.name)
-
-
-def write_data_card(folder: Path, dataset: Dataset) -> None:
-    """data.json: what an evaluation, a prediction or a resume has to know of the data that was trained on."""
-    card = {
-        "dataset": dataset.name,
-        "train_examples": len(dataset.train_labels),
-        "inputs": dataset.train_images.shape[1],
-        "class_names": list(dataset.class_names),
-        "image_shape": list(dataset.image_shape),
-        "scale": dataset.scale,
-        "fingerprint": dataset.fingerprint,
-    }
-    workdir.write_sealed(folder / "data.json", workdir.json_bytes(card))
 
 
 class _Trained(NamedTuple):
@@ -234,7 +222,7 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
         checkpoint.save(folder / "checkpoints", int(lane.state.step), lane, extra, prints)
 
     last_save = time.monotonic()
-    seconds = float(saved.extra.get("seconds", 0.0)) if saved else 0.0
+    seconds = seconds_of(saved, folder) if saved else 0.0
     event = Event(lane if lane is not None else program.init(task.hparams, task.keys))
     with progress(config.num_epochs, "epochs") as show, signals() as stopped:
         try:

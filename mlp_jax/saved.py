@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax import checkpoint, images, workdir
+from mlp_jax import card, checkpoint, images, workdir
 from mlp_jax.boundary import Static, split_config
 from mlp_jax.config import FILE, from_json
 from mlp_jax.data import Dataset, load, load_test, split
@@ -31,22 +31,17 @@ def read(folder: Path) -> Saved:
     """The best parameters of the run in `folder`; of a run of several seeds, those of the first."""
     if not (folder / "data.json").exists():
         raise UserError(f"--workdir: {str(folder)!r} holds no trained run: it has no data.json")
-    config, card = from_json(folder / FILE), workdir.read_json(folder / "data.json")
+    config, data = from_json(folder / FILE), card.read(folder)
     where = folder
     if config.seeds > 1:
         where = folder / "seeds" / str(config.seed)
         config = config.copy_and_resolve_references()
         config.seeds = 1
-    try:
-        examples = int(card["train_examples"])
-        held_out = round(config.val_fraction * examples)
-        static, hparams = split_config(config, int(card["inputs"]), len(card["class_names"]), examples - held_out)
-        compared = {"data": str(card["fingerprint"])}
-        height, width = map(int, card["image_shape"])
-        if height * width != static.sizes[0] or not 0 < float(card["scale"]) <= 255:
-            raise ValueError(f"images of {height}×{width} pixels up to {card['scale']}")
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{folder / 'data.json'}: not as a run wrote it: {error!r}") from error
+    trained_on = data["train_examples"] - round(config.val_fraction * data["train_examples"])
+    if trained_on < 1:
+        raise UserError(f"{folder / card.FILE}: not as a run wrote it: {data['train_examples']} examples to train on")
+    static, hparams = split_config(config, data["inputs"], len(data["class_names"]), trained_on)
+    compared = {"data": data["fingerprint"]}
     template = jax.eval_shape(lambda: init_lane(static, hparams, make_keys(config.seed)))
     found = checkpoint.restore(where / "checkpoints", template, compared)
     if found is None:
@@ -55,7 +50,7 @@ def read(folder: Path) -> Saved:
         raise UserError(f"--workdir: {str(folder)!r} has lost its last checkpoint; trained again it gets the same one")
     if found.state.best.epoch < 1:
         raise UserError(f"--workdir: {str(folder)!r} has not finished an epoch yet; train on")
-    return Saved(static, found.state.best.params, card)
+    return Saved(static, found.state.best.params, data)
 
 
 def evaluate(config: ConfigDict, folder: Path) -> Tested:

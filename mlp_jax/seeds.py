@@ -69,6 +69,15 @@ def restore(folder: Path, config: ConfigDict, dataset: Dataset, population: Popu
     return Member(config, saved.state, tuple(records_of(saved, folder)))
 
 
+def seconds_of(saved: checkpoint.Restored, folder: Path) -> float:
+    """How long the epoch under way has taken; UserError where a checkpoint does not say it as a run writes it."""
+    seconds = saved.extra.get("seconds", 0.0)
+    if type(seconds) in (int, float) and 0 <= seconds < 1e9:
+        return float(seconds)
+    place = folder / "checkpoints" / str(saved.step) / "extra.json"
+    raise UserError(f"{place}: holds no seconds as a run writes them: {seconds!r:.80}")
+
+
 def records_of(saved: checkpoint.Restored, folder: Path) -> list[Record]:
     """The epochs that a checkpoint tells of; UserError where they are not such as a run writes."""
     records = saved.extra.get("records")

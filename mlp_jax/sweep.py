@@ -11,8 +11,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mlp_jax import card, experiment, runtime, workdir
 from mlp_jax import config as configs
-from mlp_jax import experiment, runtime, workdir
 from mlp_jax.boundary import split_config
 from mlp_jax.data import Dataset, load_test
 from mlp_jax.database import check_url
@@ -45,7 +45,7 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
     workdir.create(folder)
     with workdir.lock(folder):
         workdir.write_sealed(folder / configs.FILE, configs.to_json(config).encode())
-        experiment.write_data_card(folder, dataset)
+        card.write(folder, dataset)
         defaults = configs.complete({})
         workdir.write_bytes(folder / "sweep.yaml", to_yaml(space, config, defaults).encode())
         plain = trial_config(config, {})

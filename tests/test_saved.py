@@ -275,3 +275,15 @@ def test_an_edited_file_is_refused_by_its_sum(name, finished, tmp_path):
     assert (folder / name).read_text() != text
     with pytest.raises(UserError, match=f"{name}: is damaged or was edited.*sums.json"):
         evaluate(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"dataset": 3}, {"dataset": {}}, {"train_examples": 0}, {"class_names": [None, None]}, {"scale": 0.5}]
+)
+def test_a_forged_card_is_named(copied, change):
+    card = json.loads((copied / "data.json").read_text())
+    (copied / "sums.json").unlink(missing_ok=True)
+    (copied / "data.json").write_text(json.dumps(card | change))
+    (field,) = change
+    with pytest.raises(UserError, match=rf"data\.json: not as a run wrote it: {field} is "):
+        saved.read(copied)

@@ -12,8 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import assignment
+from mlp_jax import card, experiment, runtime, workdir
 from mlp_jax import config as configs
-from mlp_jax import experiment, runtime, workdir
 from mlp_jax.questions import BUDGETS, QUESTIONS
 from mlp_jax.questions.lab import KEPT, Lab, called
 from mlp_jax.report import Section, read_if_there, write_bound_report
@@ -39,7 +39,7 @@ def run(config: ConfigDict, folder: Path) -> Path:
             for path in (folder / KEPT, folder / SECTIONS, *folder.glob(SWEEPS)):
                 shutil.rmtree(path, ignore_errors=True)
         workdir.write_sealed(folder / configs.FILE, configs.to_json(config).encode())
-        experiment.write_data_card(folder, lab.dataset)
+        card.write(folder, lab.dataset)
         for name in dict.fromkeys(config.experiments):
             _answer(lab, name)
             write(config, folder, runtime.describe())
@@ -72,7 +72,7 @@ def _answer(lab: Lab, name: str) -> None:
 def _made_of(config: ConfigDict, folder: Path) -> str:
     """What an answer depends on beside its question: the config, the budget, the data."""
     plain = ConfigDict({name: value for name, value in config.to_dict().items() if name not in configs.EXTRAS})
-    data = workdir.read_json(folder / "data.json")["fingerprint"]
+    data = card.read(folder)["fingerprint"]
     return hashlib.sha256(f"{configs.fingerprint(plain)} {config.budget} {data}".encode()).hexdigest()
 
 
