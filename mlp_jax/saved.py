@@ -29,8 +29,8 @@ class Saved(NamedTuple):
 
 def read(folder: Path) -> Saved:
     """The best parameters of the run in `folder`; of a run of several seeds, those of the first."""
-    if not (folder / "data.json").exists():
-        raise UserError(f"--workdir: {str(folder)!r} holds no trained run: it has no data.json")
+    if not (folder / card.FILE).exists():
+        raise UserError(f"--workdir: {str(folder)!r} holds no trained run: it has no {card.FILE}")
     config, data = from_json(folder / FILE), card.read(folder)
     where = folder
     if config.seeds > 1:

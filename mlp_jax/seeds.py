@@ -74,8 +74,7 @@ def seconds_of(saved: checkpoint.Restored, folder: Path) -> float:
     seconds = saved.extra.get("seconds", 0.0)
     if type(seconds) in (int, float) and 0 <= seconds < 1e9:
         return float(seconds)
-    place = folder / "checkpoints" / str(saved.step) / "extra.json"
-    raise UserError(f"{place}: holds no seconds as a run writes them: {seconds!r:.80}")
+    raise UserError(f"{_extra(saved, folder)}: holds no seconds as a run writes them: {seconds!r:.80}")
 
 
 def records_of(saved: checkpoint.Restored, folder: Path) -> list[Record]:
@@ -86,9 +85,12 @@ def records_of(saved: checkpoint.Restored, folder: Path) -> list[Record]:
         if all(right):
             return records
     raise UserError(
-        f"{folder / 'checkpoints' / str(saved.step) / 'extra.json'}: holds no figures of epochs as a run writes them; "
-        "--config.resume=never starts over"
+        f"{_extra(saved, folder)}: holds no figures of epochs as a run writes them; --config.resume=never starts over"
     )
+
+
+def _extra(saved: checkpoint.Restored, folder: Path) -> Path:
+    return folder / "checkpoints" / str(saved.step) / "extra.json"
 
 
 def _is_record(record: Any, epoch: int) -> bool:

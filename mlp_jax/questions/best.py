@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from mlp_jax import insights
+from mlp_jax import card, insights
 from mlp_jax import sweep as search
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import config_of, swept
@@ -34,9 +34,9 @@ def final(lab: Lab) -> dict[str, Any]:
 def answer(lab: Lab) -> Answer:
     """The figures of the final fit beside those of the trial that it repeats on more examples."""
     summary, folder = final(lab), swept(lab)
-    best, card = read_if_there(folder / "best.json"), read_json(folder / "best" / "data.json")
+    best, data = read_if_there(folder / "best.json"), card.read(folder / "best")
     tested = sum(map(sum, read_json(folder / "best" / "evaluation.json")["matrix"]))
-    held_out = round(lab.base.val_fraction * card["train_examples"])
+    held_out = round(lab.base.val_fraction * data["train_examples"])
     validation, test = Share(best["metric"], held_out), Share(summary["test/accuracy"], tested)
     trials = len([t for t in read_lines(folder / "trials.jsonl") if insights.score(t) is not None])
     table = [{"parameter": name, "value": insights.text(value)} for name, value in best["parameters"].items()]
@@ -47,7 +47,7 @@ def answer(lab: Lab) -> Answer:
     ]
     lead = (
         f"The best of {trials} trials on validation, {best['name']}, was trained again on all "
-        f"{card['train_examples']:,} examples for {summary['best_epoch']} epochs and tested once: "
+        f"{data['train_examples']:,} examples for {summary['best_epoch']} epochs and tested once: "
         f"{percent(test.value)} of {tested:,} test images are right."
     )
     return Answer([lead, against_validation(validation, test)], [folder / "best" / "plots" / "curves.png"], table)

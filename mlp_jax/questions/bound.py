@@ -118,13 +118,13 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
 
 
 def _lead(config: ConfigDict, folder: Path) -> str:
-    card, budget = workdir.read_json(folder / "data.json"), BUDGETS[config.budget]
-    examples = card["train_examples"]
+    data, budget = card.read(folder), BUDGETS[config.budget]
+    examples = data["train_examples"]
     held_out = round(config.val_fraction * examples)
-    wanted = f" ({called(config.dataset)} could not be had)" if config.dataset != card["dataset"] else ""
+    wanted = f" ({called(config.dataset)} could not be had)" if config.dataset != data["dataset"] else ""
     return (
         f"Budget {config.budget}: {budget.seeds} seeds for every band, {budget.epochs} epochs, {budget.trials} trials "
-        f"in the sweep. Every network trains on {examples - held_out:,} examples of {called(card['dataset'])}{wanted}; "
+        f"in the sweep. Every network trains on {examples - held_out:,} examples of {called(data['dataset'])}{wanted}; "
         f"{held_out:,} are held out, and everything is chosen on them. Bands and ± are standard deviations over the "
         "seeds; a difference within two standard errors is called none. The sentences are computed from these runs."
     )
