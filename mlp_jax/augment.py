@@ -1,7 +1,8 @@
 """Distortions of a batch of images inside the compiled step: flips, shifts, affine and elastic maps, erased squares.
 
 All that move pixels are one map of coordinates, so an image is resampled once. Each distortion draws from a key of its
-own: the numbers of one do not depend on which others are on. Rows are images of `shape` (height, width), flattened.
+own: the numbers of one do not depend on which others are on. Rows are images of `shape` (height, width), flattened,
+their pixels whole numbers from 0 to 255 in a floating dtype.
 """
 
 from typing import NamedTuple
@@ -111,17 +112,28 @@ def nearest(images: Array, shape: tuple[int, int], y: Array, x: Array) -> Array:
 
 
 def bilinear(images: Array, shape: tuple[int, int], y: Array, x: Array) -> Array:
-    """Values (n, height·width) between pixels, of the image in a frame of black."""
+    """Values (n, height·width) between pixels, of the image in a frame of black.
+
+    The four pixels around a place lie in the bytes of one number, so that they are gathered once.
+    """
     n, (height, width) = len(images), shape
-    framed = jnp.pad(images.reshape(n, height, width), ((0, 0), (1, 1), (1, 1))).reshape(n, -1)
+    row = width + 2
+    framed = jnp.pad(images.reshape(n, height, width), ((0, 0), (1, 1), (1, 1))).reshape(n, -1).astype(jnp.uint32)
+    ahead = (0, 1, row, row + 1)
+    packed = framed
+    for byte, places in enumerate(ahead[1:], start=1):
+        packed = packed | (jnp.roll(framed, -places, axis=1) << (8 * byte))
     y, x = jnp.clip(y, -1, height), jnp.clip(x, -1, width)
     top, left = jnp.minimum(jnp.floor(y), height - 1), jnp.minimum(jnp.floor(x), width - 1)
     down, right = y - top, x - left
-    index = ((top + 1) * (width + 2) + left + 1).astype(jnp.int32)
+    index = ((top + 1) * row + left + 1).astype(jnp.int32)
     index = jnp.broadcast_to(index, (n, height, width)).reshape(n, -1)
-    corners = [_take(framed, index + step).reshape(n, height, width) for step in (0, 1, width + 2, width + 3)]
-    above = corners[0] + right * (corners[1] - corners[0])
-    below = corners[2] + right * (corners[3] - corners[2])
+    # Without the barriers XLA works out the place, and gathers, anew for each of the four.
+    packed, index, down, right = lax.optimization_barrier((packed, index, down, right))
+    found = lax.optimization_barrier(_take(packed, index))
+    at = [((found >> shift) & 255).astype(images.dtype).reshape(n, height, width) for shift in (0, 8, 16, 24)]
+    above = at[0] + right * (at[1] - at[0])
+    below = at[2] + right * (at[3] - at[2])
     return (above + down * (below - above)).reshape(n, -1)
 
 

@@ -170,24 +170,32 @@ def _layer_norms(params: Params) -> Array:
 
 
 class Batch(NamedTuple):
-    """Inputs (width, in), labels (width,), real (width,): 1 for rows that count, 0 for fillers; the sum of `real`.
+    """Pixels uint8 (width, in), their scale, labels (width,), real (width,), which is 0 for fillers; the sum of `real`.
 
     The sum is a number of its own since adding up a batch that is divided over devices makes them talk.
     """
 
-    inputs: Array
+    pixels: Array
+    scale: Array
     labels: Array
     real: Array
     size: Array
+
+    @property
+    def inputs(self) -> Array:
+        """The pixels as the network reads them, 0 to 1."""
+        return self.pixels.astype(self.scale.dtype) * self.scale
 
 
 def take_batch(static: Static, data: Data, rows: Rows, batch: Array, size: int) -> Batch:
     """Batch number `batch` of `rows`, of which `size` columns hold rows."""
     indices = rows.indices[batch]
-    inputs = data.images[indices].astype(static.dtype) * data.scale.astype(static.dtype)
     count = jnp.minimum(size, rows.total - batch * size)
     real = lax.iota(jnp.int32, indices.shape[0]) < count
-    return Batch(inputs, data.labels[indices], real.astype(static.dtype), count.astype(static.dtype))
+    scale = data.scale.astype(static.dtype)
+    return Batch(
+        data.images[indices], scale, data.labels[indices], real.astype(static.dtype), count.astype(static.dtype)
+    )
 
 
 def _targets(static: Static, labels: Array) -> Array:
@@ -205,24 +213,23 @@ class Step(NamedTuple):
 
 def draw_step(static: Static, hparams: Hparams, keys: Keys, step: Array, batch: Batch) -> Step:
     """A batch as update `step` (from 0) trains on it: distorted, with smoothed targets and dropout's masks."""
-    inputs, labels, real, size = batch
     masks: tuple[Array, ...] = ()
     if static.dropout:
         key = jax.random.fold_in(keys.dropout, step)
-        masks = dropout_masks(key, hparams.dropout_rate, len(labels), static.sizes[1:-1], static.dtype)
+        masks = dropout_masks(key, hparams.dropout_rate, len(batch.labels), static.sizes[1:-1], static.dtype)
     if static.distortions:
         key = jax.random.fold_in(keys.augment, step)
-        inputs = augment(static.distortions, hparams.augment, key, static.image_shape, inputs)
-    targets = _targets(static, labels)
+        pixels = batch.pixels.astype(static.dtype)
+        batch = batch._replace(pixels=augment(static.distortions, hparams.augment, key, static.image_shape, pixels))
+    targets = _targets(static, batch.labels)
     if static.smoothing:
         targets = smooth(targets, hparams.label_smoothing)
-    return Step(inputs, targets, real / size, masks)
+    return Step(batch.inputs, targets, batch.real / batch.size, masks)
 
 
 def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: Batch) -> Lane:
     """One update on one batch."""
     state, sums = lane.state, lane.sums
-    _, labels, real, size = batch
     drawn = draw_step(static, hparams, keys, state.step, batch)
     (loss, logits), grads = GRADIENTS[static.gradient](static, hparams, state.params, *drawn)
     if static.clip:
@@ -236,12 +243,14 @@ def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: 
         average = move_average(average, params, hparams.ema_decay, state.step + 1)
 
     # Counted in the dtype of the gradient (exact to 2²⁴ rows), so that devices send the two together.
-    correct = jnp.sum(jnp.where(lax.argmax(logits, 1, jnp.int32) == labels, real, 0)).astype(jnp.int32)
+    correct = jnp.sum(jnp.where(lax.argmax(logits, 1, jnp.int32) == batch.labels, batch.real, 0)).astype(jnp.int32)
     bad = (sums.first_bad < 0) & ~jnp.isfinite(loss)
     probes = sums.probes
     if static.probes:
         probes = Probes(probes.grad_norm + _layer_norms(grads), probes.update_norm + _layer_norms(updates))
-    sums = Sums(sums.loss + loss * size, sums.correct + correct, jnp.where(bad, state.step, sums.first_bad), probes)
+    sums = Sums(
+        sums.loss + loss * batch.size, sums.correct + correct, jnp.where(bad, state.step, sums.first_bad), probes
+    )
     return Lane(TrainState(params, opt_state, state.step + 1, average), sums, lane.best)
 
 
@@ -278,8 +287,9 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
     classes, hidden = static.sizes[-1], static.sizes[1:-1]
 
     def body(batch: Array, total: Evaluation) -> Evaluation:
-        inputs, labels, real, _ = take_batch(static, data, rows, batch, rows.indices.shape[1])
-        logits, cache = forward(params, inputs, static.activation, (), static.precision, static.norm)
+        taken = take_batch(static, data, rows, batch, rows.indices.shape[1])
+        labels, real = taken.labels, taken.real
+        logits, cache = forward(params, taken.inputs, static.activation, (), static.precision, static.norm)
         losses = LOSSES[static.loss].value(logits, _targets(static, labels))
         alive = total.alive
         if static.probes:

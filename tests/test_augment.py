@@ -17,7 +17,7 @@ def numbers(**given):
 
 
 def some_images(n, shape=SHAPE, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).uniform(0.1, 1, (n, shape[0] * shape[1])), F32)
+    return jnp.asarray(np.random.default_rng(seed).integers(25, 256, (n, shape[0] * shape[1])), F32)
 
 
 def coordinates(key, n=40, shape=SHAPE, **given):
@@ -66,7 +66,7 @@ def test_resampling_is_scipys(resample, order):
     result = resample(images, SHAPE, *jnp.asarray(places, F32))
     for row, image, y, x in zip(result, images, *places.astype(np.float32), strict=True):
         want = ndimage.map_coordinates(np.asarray(image).reshape(SHAPE), [y, x], order=order, mode="grid-constant")
-        np.testing.assert_allclose(row.reshape(SHAPE), want, atol=2e-5)
+        np.testing.assert_allclose(row.reshape(SHAPE), want, atol=5e-3)
 
 
 def test_rotations_keep_distances_and_their_angles_are_even(key):
@@ -126,7 +126,7 @@ def test_one_distortion_does_not_depend_on_which_others_are_on(key):
     images = some_images(20)
     alone = augment(("flip", "shift"), numbers(shift=2), key, SHAPE, images)
     together = augment(DISTORTIONS, numbers(shift=2), key, SHAPE, images)
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together, alone, atol=3e-3)
 
 
 def test_every_image_of_every_step_is_distorted_on_its_own_and_again_alike(key):
@@ -139,4 +139,4 @@ def test_every_image_of_every_step_is_distorted_on_its_own_and_again_alike(key):
     np.testing.assert_array_equal(one, again)
     # A convex mean of pixels and black stays within them.
     assert one.min() >= 0
-    assert one.max() <= float(images.max()) + 1e-6
+    assert one.max() <= float(images.max()) + 1e-3
