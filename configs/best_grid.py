@@ -2,8 +2,8 @@
 
     python main.py --config=configs/best_grid.py
 
-The best of the first four trials of configs/sweep_best_grid.py, with more epochs: 90.08 % on validation after 20, seed
-0. Not trained on all images yet, nor tested.
+The best of the 30 trials of configs/sweep_best_grid.py: 90.87 % on validation, seed 0. The last of 30 epochs gave
+90.51 % there over four seeds, the last of 60 epochs 90.35 %.
 """
 
 from ml_collections import ConfigDict
@@ -14,11 +14,12 @@ from configs import default
 def get_config() -> ConfigDict:
     """784-128×2-10 with layer norm, smoothed labels, averaged weights, AdamW under a cosine; nothing held out."""
     config = default.get_config()
-    config.seeds = 5
+    config.seeds = 10
     config.val_fraction = 0.0
     config.hidden_sizes = (128, 128)
     config.norm = "layer"
-    config.dropout_rate = 0.1
+    config.activation = "gelu"
+    config.dropout_rate = 0.05
     config.label_smoothing = 0.1
     config.ema_decay = 0.998
     config.weight_decay = 0.1

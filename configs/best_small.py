@@ -2,7 +2,7 @@
 
     python main.py --config=configs/best_small.py
 
-A proposal: configs/sweep_best_small.py, which is to settle it, has not run yet.
+The best of the 10 trials of configs/sweep_best_small.py: 90.82 % on validation, seed 0. Not trained on all images yet.
 """
 
 from ml_collections import ConfigDict
@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     """Twice the images need less dropout and more epochs."""
     config = best_grid.get_config()
     config.augment_flip = True
-    config.dropout_rate = 0.05
+    config.hidden_sizes = (128, 128, 128)
+    config.weight_decay = 0.3
     config.num_epochs = 40
     return config
