@@ -12,6 +12,7 @@ times as long one by one. Only `_write_arrays` and `_read_arrays` know Orbax.
 import errno
 import hashlib
 import logging
+import math
 import os
 import re
 import shutil
@@ -134,7 +135,7 @@ def _verify(path: Path, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The manifest and the extra of a checkpoint whose every byte is as it was written."""
     try:
         sizes = _sizes(path)
-        if sizes.pop("manifest.json", MAX_MANIFEST_BYTES + 1) > MAX_MANIFEST_BYTES:
+        if sizes.pop("manifest.json", math.inf) > MAX_MANIFEST_BYTES:
             raise _Damaged("manifest.json is missing or too large")
         manifest = _read(path / "manifest.json")
         if manifest.pop("sha256", None) != _sum_of(manifest):

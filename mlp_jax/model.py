@@ -47,12 +47,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "leaky_relu": Activation(
         lambda z: jnp.where(z > 0, z, LEAK * z), lambda z, a: jnp.where(z > 0, jnp.ones_like(z), LEAK)
     ),
-    # Clevert et al. 2015 with α = 1. The inner where keeps exp of a large positive z out of both routes (a minimum
-    # would halve autodiff's derivative at 0, where it is 1).
-    "elu": Activation(
-        lambda z: jnp.where(z > 0, z, jnp.expm1(jnp.where(z > 0, 0, z))),
-        lambda z, a: jnp.where(z > 0, jnp.ones_like(z), a + 1),
-    ),
+    "elu": Activation(jax.nn.elu, lambda z, a: jnp.minimum(a, 0) + 1),  # Clevert et al. 2015 with α = 1
     # Hendrycks & Gimpel 2016, exact: z·Φ(z).
     "gelu": Activation(lambda z: z * _normal_cdf(z), lambda z, a: _normal_cdf(z) + z * _normal_pdf(z)),
     # Ramachandran et al. 2017: z·σ(z).
@@ -113,7 +108,7 @@ def _float_product(precision: lax.Precision) -> Callable[[Array, Array], Array]:
 
     row_dot = jax.custom_vjp(dot)
     row_dot.defvjp(lambda a, b: (dot(a, b), (a, b)), lambda ab, d: (dot(d, ab[1].T), dot(ab[0].T, d)))
-    return lambda a, b: row_dot(a, b) if a.ndim == 2 and a.shape[0] == 1 else dot(a, b)
+    return lambda a, b: row_dot(a, b) if a.shape[:-1] == (1,) else dot(a, b)
 
 
 def _bfloat16_product(a: Array, b: Array) -> Array:

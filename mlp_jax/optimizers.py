@@ -45,7 +45,7 @@ class MomentsState(NamedTuple):
 
 
 def _moment_dtype(leaf: Array) -> jnp.dtype:
-    return leaf.dtype if jnp.finfo(leaf.dtype).bits >= 32 else jnp.dtype(jnp.float32)
+    return max(leaf.dtype, jnp.dtype(jnp.float32), key=lambda dtype: dtype.itemsize)
 
 
 def _moments(params: Tree) -> Tree:
@@ -76,7 +76,7 @@ def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
     # √ has no derivative at 0: one that is finite there keeps a leaf without gradient from turning into NaN.
     (x,), (dx,) = primals, tangents
     root = jnp.sqrt(x)
-    return root, jnp.where(x > 0, dx / jnp.where(x > 0, 2 * root, 1), 0)
+    return root, dx * jnp.where(x > 0, 0.5 / root, 0)
 
 
 def sgd(learning_rate: Number) -> Optimizer:

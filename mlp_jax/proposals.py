@@ -9,7 +9,8 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 from mlp_jax.space import Distribution, Hyperband, Space
@@ -85,14 +86,14 @@ def _draw(space: Space, seed: int, number: int) -> Params:
 
 def _distinct(space: Space, seed: int) -> Iterator[Params]:
     seen: set[tuple[Any, ...]] = set()
-    misses = number = 0
-    while misses < MISSES and len(seen) < (space.size or 0):
-        params = _draw(space, seed, number)
-        number += 1
+    misses = 0
+    for params in map(partial(_draw, space, seed), count()):
         misses = misses + 1 if key(params) in seen else 0
         if not misses:
             seen.add(key(params))
             yield params
+        if misses == MISSES or len(seen) == space.size:
+            return
 
 
 def key(params: Params) -> tuple[Any, ...]:
@@ -130,8 +131,6 @@ def unseen(space: Space, params: Params, seen: set[tuple[Any, ...]], seed: int) 
     """These parameters or, where they are taken, ones that are not: one parameter changed, else the next index."""
     if key(params) not in seen or space.size is None:
         return params
-    if len(seen) >= space.size:
-        return None
     shuffle = random.Random(f"{seed}/{len(seen)}").shuffle
     names = list(space.parameters)
     shuffle(names)
@@ -196,7 +195,7 @@ def optuna_distribution(distribution: Distribution) -> "optuna.distributions.Bas
         return CategoricalDistribution(distribution.choices)
     if not distribution.step:
         return FloatDistribution(distribution.low, distribution.high, log=distribution.log)
-    low, high = distribution.at(0), distribution.at((distribution.size or 1) - 1)
+    low, high = distribution.snap(distribution.low), distribution.snap(distribution.high)
     if distribution.log:
         return FloatDistribution(low, high, log=True)
     if distribution.whole:

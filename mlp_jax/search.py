@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Study:
         self._place = place  # among the study's workers, in the order in which they came
         self._sequence = None if space.method == "bayes" else proposals.sequence(space, seed)
         self._left_over: list[Row] | None = None  # None: not looked up yet
-        self._earlier: tuple[int, list[dict[int, float]]] = (-1, [])  # a batch, and what trials before it came to
+        self._earlier: dict[int, list[dict[int, float]]] = {}  # the batch under way -> what trials before it came to
         self._exhausted = False
         self._looked = -math.inf  # when dead workers were last looked for
 
@@ -97,10 +98,10 @@ class Study:
         if early is None or len(history) not in early.brackets:
             return False
         batch = trial.row.attributes["batch"]
-        if self._earlier[0] != batch:
+        if batch not in self._earlier:
             rows = self.storage.rows()
-            self._earlier = batch, [row.at_brackets for row in rows if row.attributes["batch"] < batch]
-        return proposals.should_stop(early, self.space.goal, history, self._earlier[1])
+            self._earlier = {batch: [row.at_brackets for row in rows if row.attributes["batch"] < batch]}
+        return proposals.should_stop(early, self.space.goal, history, self._earlier[batch])
 
     def tell(self, outcomes: Sequence[tuple[Trial, Outcome]]) -> None:
         """Writes what came of trials, all at once; drops, with a line, what another worker has taken over."""
@@ -121,10 +122,11 @@ class Study:
 
     def best(self) -> dict[str, Any] | None:
         """The finished trial with the best metric, the first on ties, with the config fields that make it."""
-        sign = 1.0 if self.space.goal == "maximize" else -1.0
-        ended = [row for row in self.storage.rows() if row.status == "finished" and row.value is not None]
-        row = max(ended, key=lambda row: (sign * float(row.value or 0), -row.number), default=None)
-        return None if row is None else self._line(row) | {"config": self.space.overrides(row.params)}
+        ended = [(row.value, row) for row in self.storage.rows() if row.status == "finished" and row.value is not None]
+        if not ended:
+            return None
+        _, row = (max if self.space.goal == "maximize" else min)(ended, key=itemgetter(0))
+        return self._line(row) | {"config": self.space.overrides(row.params)}
 
     def test_accuracies(self) -> dict[int, float]:
         """number -> test accuracy, of the trials that were told with one."""
@@ -170,8 +172,7 @@ class Study:
         """Bayes: what TPE proposes, thought out before the study is locked, less what others have claimed by then."""
         told = [_told(row) for row in self.storage.rows()]
         cap = len(told) + count if self.space.cap is None else self.space.cap
-        wanted = max(0, min(count, cap - len(told)))
-        drafts = proposals.bayes(self.space, self.seed, told, wanted, self._place) if wanted else []
+        drafts = proposals.bayes(self.space, self.seed, told, min(count, cap - len(told)), self._place)
 
         def propose(first: int, count: int) -> list[Params]:
             taken = {proposals.key(row.params) for row in self.storage.rows()} if first > len(told) else set()
