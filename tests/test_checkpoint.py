@@ -132,6 +132,22 @@ def test_each_leaf_has_a_buffer_of_its_own(tmp_path: Path) -> None:
     assert not any(np.shares_memory(a, b) for i, a in enumerate(leaves) for b in leaves[:i])
 
 
+def test_the_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    found, _ = restore(saved(tmp_path / "seeds" / "3" / "checkpoints", 1))
+    assert found is not None
+    assert found.step == 1
+
+
+def test_a_manifest_may_be_as_long_as_the_bound_and_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (saved(tmp_path, 1) / "1" / "manifest.json").stat().st_size
+    monkeypatch.setattr(checkpoint, "MAX_MANIFEST_BYTES", size)
+    assert checkpoint.newest_is_whole(tmp_path)
+    monkeypatch.setattr(checkpoint, "MAX_MANIFEST_BYTES", size - 1)
+    found, (line,) = restore(tmp_path)
+    assert found is None
+    assert "manifest.json is missing or too large" in line
+
+
 def test_nothing_there_is_none(tmp_path: Path) -> None:
     assert restore(tmp_path / "absent") == (None, [])
     (tmp_path / "notes").mkdir()

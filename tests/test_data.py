@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import os
 from collections import Counter
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +301,21 @@ def test_digits_are_all_of_scikit_learns_and_every_fifth_of_each_class_is_the_te
     assert dataset.train_images.max() == 16
     assert dataset.class_names == tuple(str(digit) for digit in theirs.target_names)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("found", [None, ModuleSpec("sklearn", None)], ids=["absent", "a folder of that name"])
+def test_digits_without_scikit_learn_say_what_to_install(monkeypatch, found):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
+    with pytest.raises(UserError, match=r"^dataset: .*pip install scikit-learn$"):
+        data.load("digits", "", "")
+
+
+def test_figures_are_not_mirrored_and_clothes_are():
+    for name in ("mnist", "digits"):
+        with pytest.raises(UserError, match=f"^augment_flip: .*{name}"):
+            data.check_mirrored(name)
+    data.check_mirrored("fashion_mnist")
+    data.check_mirrored("a/folder")
 
 
 def test_digits_in_idx_files_have_the_same_fingerprint(tmp_path):

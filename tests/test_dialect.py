@@ -588,3 +588,26 @@ def test_rubble_gives_a_space_or_one_line(sweep: object) -> None:
         assert to_yaml(space, default.get_config(), default.get_config())
         message = "one line"
     assert len(message.splitlines()) == 1
+
+
+def test_two_sweeps_are_the_same_search_if_and_only_if_what_they_search_and_how_is_the_same() -> None:
+    """The whole fingerprint, word for word: a study of an earlier version is found again by it."""
+
+    def fingerprint(**changed: object) -> dict:
+        parameters = {"activation": {"values": ["relu", "tanh"]}, "dropout": {"min": 0.0, "max": 0.5}}
+        sweep = {"method": "random", "parameters": parameters, "run_cap": 9}
+        return parse(sweep | changed, default.get_config()).fingerprint()
+
+    plain = {"choices": [], "weights": [], "low": 0.0, "high": 0.0, "step": 0.0, "log": False, "whole": False}
+    assert fingerprint() == {
+        "method": "random",
+        "metric": ["val/accuracy", "maximize"],
+        "parameters": {"activation": plain | {"choices": ["relu", "tanh"]}, "dropout_rate": plain | {"high": 0.5}},
+        "fixed parameters": [{}, 3, 128],
+        "early_terminate": [],
+    }
+    assert fingerprint(run_cap=10, name="another", batch=2) == fingerprint()
+    stops_early = fingerprint(early_terminate={"type": "hyperband", "max_iter": 18, "s": 2, "eta": 3, "strict": True})
+    assert stops_early["early_terminate"] == [[2, 6], 3, True]
+    for changed in ({"method": "bayes"}, {"metric": {"name": "val/loss", "goal": "minimize"}}):
+        assert fingerprint(**changed) != fingerprint()

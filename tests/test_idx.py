@@ -159,6 +159,13 @@ def test_a_large_array_is_read_in_blocks(tmp_path, monkeypatch):
     assert idx.check(tmp_path / "file", 3) == ARCHIVE.shape
 
 
+def test_a_block_is_a_mebibyte(tmp_path):
+    (tmp_path / "file").write_bytes(idx_bytes(ARCHIVE))
+    header, *blocks = idx._blocks(tmp_path / "file", 3)
+    assert len(header) == 16
+    assert [len(block) for block in blocks] == [2**20, ARCHIVE.nbytes - 2**20]
+
+
 @pytest.mark.parametrize("reader", [idx.is_gzip, idx.sha256, lambda path: idx.decode(path, 1)])
 def test_what_is_no_file_is_an_error_and_never_waited_for(tmp_path, reader):
     os.mkfifo(tmp_path / "pipe")
@@ -282,3 +289,11 @@ def test_small_and_plain_files_are_not_kept(tmp_path):
         (tmp_path / name).write_bytes(content)
         idx.decode_kept(tmp_path / name, 3, idx.sha256(tmp_path / name), tmp_path / "kept")
         assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_is_as_large_as_the_bound_is_kept(archive, monkeypatch, more):
+    monkeypatch.setattr(idx, "_WORTH_KEEPING", ARCHIVE.nbytes + more)
+    path, key, folder = archive
+    idx.decode_kept(path, 3, key, folder)
+    assert folder.exists() == (more == 0)

@@ -175,3 +175,13 @@ def test_smoothing_mixes_in_the_loss_against_the_uniform_distribution(share):
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
     for loss in LOSSES.values():
         np.testing.assert_allclose(loss.delta(jnp.log(targets), targets), np.zeros((6, 5)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_classes_are_the_last_axis_whatever_stands_before_it(name):
+    logits, targets = (jnp.asarray(a.reshape(3, 4, 5), jnp.float32) for a in random_case(batch=12, soft=True))
+    loss = LOSSES[name]
+    for lane in range(3):
+        alone = logits[lane], targets[lane]
+        np.testing.assert_allclose(loss.value(logits, targets)[lane], loss.value(*alone), rtol=1e-5)
+        np.testing.assert_allclose(loss.delta(logits, targets)[lane], loss.delta(*alone), rtol=1e-5, atol=1e-7)

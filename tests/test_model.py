@@ -277,3 +277,22 @@ def test_the_product_of_one_row_has_the_derivatives_of_any_product(lanes):
     for row, da, db in zip(a, by_a, by_b, strict=True):
         np.testing.assert_allclose(da, d @ b.T, rtol=1e-5)
         np.testing.assert_allclose(db, np.outer(row, d), rtol=1e-5)
+
+
+def test_a_layer_norm_is_over_the_last_axis_whatever_stands_before_it():
+    u, delta = np.random.default_rng(0).normal(size=(2, 3, 2, 50)).astype(np.float32)
+    norm = NORMS["layer"]
+    v, kept = norm.f(u)
+    back = norm.delta(delta, *kept)
+    for lane in range(3):
+        alone, own = norm.f(u[lane])
+        np.testing.assert_allclose(v[lane], alone, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(back[lane], norm.delta(delta[lane], *own), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "own"), [((1, 3), True), ((2, 3), False), ((3,), False), ((1,), False), ((1, 2, 3), False)]
+)
+def test_the_product_of_one_row_alone_has_a_derivative_of_its_own(shape, own):
+    program = jax.make_jaxpr(PRECISIONS["float32"])(jnp.ones(shape), jnp.ones((shape[-1], 4)))
+    assert ("custom_vjp" in str(program)) == own

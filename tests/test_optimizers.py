@@ -295,6 +295,29 @@ def test_derivative_where_every_gradient_is_zero_is_finite(name):
     np.testing.assert_array_equal(by_start, 1)
 
 
+@pytest.mark.parametrize("name", ["adam", "nadam"])
+def test_a_second_moment_of_zero_has_no_say_in_the_derivative(name):
+    """√v has no slope at 0; what stands for it is 0, and above 0 a larger v makes the step down smaller."""
+    optimizer, zero = make(name, 0.1, eps=1.0), jnp.zeros(1)
+
+    def step(nu):
+        state = optimizers.MomentsState(jnp.int32(1), jnp.ones(1), nu)
+        return jnp.sum(optimizer.update(zero, state, zero)[0])
+
+    slope = jax.jit(jax.grad(step))
+    np.testing.assert_array_equal(slope(zero), 0)
+    assert slope(zero + 0.25) > 0
+
+
+@pytest.mark.parametrize("name", ["adam", "nadam"])
+@pytest.mark.parametrize(("backend", "twice"), [("cpu", True), ("gpu", False)])
+def test_the_step_takes_the_moments_a_second_time_on_a_cpu_alone(name, backend, twice, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    optimizer, params = make(name, 0.1), jnp.ones(2)
+    program = jax.make_jaxpr(optimizer.update)(params, optimizer.init(params), params)
+    assert ("optimization_barrier" in str(program)) == twice
+
+
 @every_optimizer
 def test_update_changes_nothing_it_was_given(name):
     optimizer = make(name, 0.1)

@@ -400,6 +400,37 @@ def test_claims_made_meanwhile_are_not_repeated_by_bayes(tmp_path: Path, monkeyp
     two.close()
 
 
+def test_claims_made_meanwhile_count_towards_the_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (open_study(space("bayes", run_cap=20), tmp_path / name, shared(tmp_path)) for name in "ab")
+    one.tell([(trial, outcome(one, trial)) for trial in one.ask(10)])
+    thought_out = proposals.bayes
+
+    def slow(*given: object) -> list[dict]:
+        monkeypatch.setattr(proposals, "bayes", thought_out)
+        assert len(two.ask(6)) == 6
+        return thought_out(*given)
+
+    monkeypatch.setattr(proposals, "bayes", slow)
+    assert [trial.number for trial in one.ask(8)] == [16, 17, 18, 19]
+    one.close()
+    two.close()
+
+
+def test_no_more_is_thought_out_than_may_be_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[int] = []
+    thought_out = proposals.bayes
+
+    def counting(space: Space, seed: int, told: list, count: int, place: int) -> list[dict]:
+        wanted.append(count)
+        return thought_out(space, seed, told, count, place)
+
+    monkeypatch.setattr(proposals, "bayes", counting)
+    study = run(open_study(space("bayes", run_cap=6), tmp_path), batch=4)
+    assert len(study.trials()) == 6
+    assert wanted == [4, 2, 0]
+    study.close()
+
+
 def test_the_trials_of_a_dead_worker_are_taken_over_once_and_its_late_result_is_dropped(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
