@@ -265,3 +265,33 @@ def test_thousands_of_trials_are_drawn(tmp_path):
     rows = json.loads(json.dumps(trials(1500)))
     sweep_plots.parallel_coordinates(rows, "validation accuracy", tmp_path / "p.png", IMPORTANCE)
     assert (tmp_path / "p.png").stat().st_size > 50_000
+
+
+def test_dots_are_means_with_whiskers_of_one_deviation(figure_of):
+    groups = {"here": {"test": (0.8, 0.02), "validation": (0.9, 0.0)}, "there": {"validation": (0.7, 0.1)}}
+    axes = figure_of(plots.bars, groups, "accuracy", "A title", show_percent=True).axes[0]
+    test, validation = axes.containers
+    assert list(test.lines[0].get_ydata()) == [0.8]
+    assert list(validation.lines[0].get_ydata()) == [0.9, 0.7]
+    assert np.ptp(test.lines[2][0].get_segments()[0][:, 1]) == pytest.approx(0.04)
+    assert all(abs(x - place) < 0.5 for place, x in enumerate(validation.lines[0].get_xdata()))
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["here", "there"]
+    assert all(tick.get_text().endswith(" %") for tick in axes.get_yticklabels())
+
+
+def test_a_run_without_a_figure_has_no_dot(figure_of):
+    axes = figure_of(plots.scatter, [0.5, None, 0.9], [0.4, 0.3, 0.8], "training", "test").axes[0]
+    (dots,) = axes.collections
+    np.testing.assert_allclose(dots.get_offsets(), [(0.5, 0.4), (0.9, 0.8)])
+    (diagonal,) = axes.lines
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
+    (said,) = figure_of(plots.scatter, [None], [0.5], "training", "test").axes[0].texts
+    assert said.get_text() == "no finished run"
+
+
+def test_a_logarithmic_axis_has_plain_numbers(figure_of):
+    panel = plots.Panel({"a": ([1, 2, 10], [0.1, 0.2, 0.3])}, "batch size", "accuracy", log_x=True)
+    axes = figure_of(plots.lines, [panel], title="Above all").axes[0]
+    assert axes.get_xscale() == "log"
+    assert {"1", "2", "5", "10"} <= {tick.get_text() for tick in axes.get_xticklabels()}
+    assert axes.figure.get_suptitle() == "Above all"

@@ -1,9 +1,13 @@
 """A lane of a population is the single run: bit for bit in turn, to rounding side by side."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 
+from mlp_jax import abreast
+from mlp_jax.boundary import split_config
 from mlp_jax.population import Member, Population
 from tests.test_sharding import collectives
 from tests.training import leaves, same_bits, small_config, small_dataset, train
@@ -103,3 +107,15 @@ def test_lanes_over_devices_need_no_communication(chunk):
         assert len(placement.whole.device_set) == 1
         assert collectives(program) == []
     assert jax.device_count() == 8
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "devices", "lanes"),
+    [(80, 1, 256), (80, 4, 64), (80, 1000, 1), (None, 1, 256), (0.1, 1, 8), (1e-6, 1, 1)],
+)
+def test_as_many_lanes_side_by_side_as_half_the_memory_holds(gigabytes, devices, lanes):
+    """A 784-128-10 net of 101,770 weights in batches of 64 takes 7·4·101,770 + 4·4·64·922 bytes, 3.8 MB."""
+    static, _ = split_config(small_config(hidden_sizes=(128,), batch_size=64), 784, 10, 54_000)
+    stats = None if gigabytes is None else {"bytes_limit": int(gigabytes * 1e9)}
+    device = SimpleNamespace(memory_stats=lambda: stats)
+    assert abreast.chunk_size(static, device, devices) == lanes

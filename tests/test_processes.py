@@ -14,6 +14,7 @@ import pytest
 
 import main
 from mlp_jax import processes
+from mlp_jax.errors import UserError
 from mlp_jax.processes import GONE
 from tests.idx_files import make_arrays, write_idx_folder
 from tests.training import leaves
@@ -246,3 +247,85 @@ def test_a_checkpoint_of_eight_devices_goes_on_on_one_two_and_four(data, tmp_pat
         train(tmp_path / str(devices), devices, 4)
         for a, b in zip(best(tmp_path / str(devices)), best(tmp_path / "stayed"), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+
+def test_what_processes_ask_each_other_is_free_for_one_alone():
+    processes.together("here")
+    processes.agree("their data", "a")
+    assert processes.of_all([1, 0]).tolist() == [[1, 0]]
+    assert not processes.joined()
+    assert not processes.is_loss_of_peer(RuntimeError("[Gloo] connection closed by peer"))
+    assert processes.join(processes.ALONE) == 1
+    processes.leave(3, agreed=True)  # a process alone ends by itself
+
+
+def test_processes_that_see_something_else_are_told_so(monkeypatch):
+    import jax
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    said = []
+    monkeypatch.setattr(processes, "of_all", lambda row: said.append(row) or np.array([row, row]))
+    processes.agree("their data", "a")
+    processes.agree("their data", "b")
+    assert said[0] != said[1]  # what is compared follows from the text
+    monkeypatch.setattr(processes, "of_all", lambda row: np.array([row, [row[0] + 1]]))
+    with pytest.raises(UserError, match="the processes differ in their data"):
+        processes.agree("their data", "a")
+
+
+def test_a_loss_of_a_peer_is_known_by_what_the_runtime_says(monkeypatch):
+    monkeypatch.setattr(processes, "joined", lambda: True)
+    for text in ("Gloo all-reduce failed", "UNAVAILABLE: socket closed", "Barrier timed out", "DEADLINE_EXCEEDED"):
+        assert processes.is_loss_of_peer(RuntimeError(text))
+    assert not processes.is_loss_of_peer(RuntimeError("out of memory"))
+
+
+@pytest.mark.parametrize("coordinator", ["localhost:4711", "auto"])
+def test_joining_asks_for_the_peers_that_the_flags_name(coordinator, monkeypatch):
+    import jax
+    from jax._src import distributed
+
+    asked, kept = [], []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **given: asked.append(given))
+    monkeypatch.setattr(jax.config, "update", lambda name, value: asked.append((name, value)))
+    monkeypatch.setattr(processes, "_filter_stderr", lambda: None)
+    monkeypatch.setattr(processes, "_keep_stdout", lambda for_us: kept.append(for_us))
+    monkeypatch.setattr(distributed.global_state, "process_id", 1)
+    monkeypatch.setattr(distributed.global_state, "num_processes", 3)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    by_hand = coordinator != "auto"
+    flags = (3, 1) if by_hand else (None, None)
+    assert processes.join(processes.Joining(coordinator, *flags)) == 3
+    assert kept == [False]  # process 0 alone prints
+    collectives, given = asked
+    assert collectives == ("jax_cpu_collectives_implementation", "gloo")
+    assert given["coordinator_address"] == (coordinator if by_hand else None)
+    assert (given["num_processes"], given["process_id"]) == flags
+    assert given["cluster_detection_method"] == ("deactivate" if by_hand else None)
+
+
+def test_processes_that_do_not_meet_are_one_line(monkeypatch):
+    import jax
+
+    def fail(**given):
+        raise RuntimeError("DEADLINE_EXCEEDED: nobody came\nat server.cc:17")
+
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    monkeypatch.setattr(processes, "_filter_stderr", lambda: None)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    with pytest.raises(UserError) as caught:
+        processes.join(processes.Joining("localhost:4711", 2, 0))
+    assert str(caught.value).endswith("localhost:4711: the processes do not meet: DEADLINE_EXCEEDED: nobody came")
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_a_process_of_several_leaves_with_its_status_and_waits_only_for_an_end_that_all_came_to(agreed, monkeypatch):
+    import jax
+
+    done = []
+    monkeypatch.setattr(processes, "joined", lambda: True)
+    monkeypatch.setattr(jax.distributed, "shutdown", lambda: done.append("waited"))
+    monkeypatch.setattr(os, "_exit", done.append)
+    processes.leave(7, agreed)
+    assert done == (["waited", 7] if agreed else [7])

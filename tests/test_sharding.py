@@ -11,7 +11,7 @@ from mlp_jax.config import check
 from mlp_jax.errors import UserError
 from mlp_jax.fit import Compiler, fit
 from mlp_jax.population import Member, Population
-from mlp_jax.sharding import parse_mesh, placements
+from mlp_jax.sharding import parse_mesh, placements, put, state_shardings
 from tests.training import leaves, small_config, small_dataset, small_task
 
 # 105 steps; batches of 14 (the last of an epoch 6) divide over no number of devices but 2.
@@ -147,3 +147,28 @@ def test_more_devices_than_there_are():
 def test_axes_come_once_and_in_order(mesh):
     with pytest.raises(UserError, match="in this order"):
         check("mesh", mesh)
+
+
+def test_of_several_processes_each_gives_what_its_devices_hold(monkeypatch):
+    """One process that takes itself for one of two: it holds all devices, so that nothing is missing."""
+    place = placements("fsdp:4")[0]
+    tree = {"w": np.arange(24.0, dtype=np.float32).reshape(8, 3), "key": jax.random.key(3), "step": np.int32(5)}
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    whole = put(tree, place.whole)
+    parts = put(tree["w"], state_shardings(place, tree["w"]))
+    monkeypatch.undo()
+    assert len(whole["w"].sharding.device_set) == 4
+    assert {shard.data.shape for shard in parts.addressable_shards} == {(2, 3)}
+    np.testing.assert_array_equal(parts, tree["w"])
+    np.testing.assert_array_equal(whole["w"], tree["w"])
+    assert (jax.random.bits(whole["key"]) == jax.random.bits(tree["key"])).all()
+    assert int(whole["step"]) == 5
+
+
+def test_no_process_is_left_without_work(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for mesh in ("data:4", "lanes:2,data:4"):
+        with pytest.raises(UserError, match="leaves a process without work; allowed is 'data:8'"):
+            placements(mesh)
+    (place,) = placements("")
+    assert len(place.whole.device_set) == 8
