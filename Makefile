@@ -16,10 +16,10 @@ train: .venv/runtime ## train configs/adam.py
 
 setup: .venv/runtime ## make the environment only
 
-test: .venv/development ## the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: .venv/development ## the tests, and the coverage that they reach
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
-test-all: .venv/development ## the tests with the slow ones and those that need a browser, and coverage
+test-all: .venv/development ## the tests with the slow ones and those that need a browser
 	$(BIN)/python -m pytest -m "" -n 2 --dist worksteal --cov --cov-report=term
 
 lint: .venv/development ## formatter, linter, type checker

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,6 +146,34 @@ def test_a_manifest_may_be_as_long_as_the_bound_and_no_longer(tmp_path: Path, mo
     found, (line,) = restore(tmp_path)
     assert found is None
     assert "manifest.json is missing or too large" in line
+
+
+def test_processes_meet_before_what_they_write_together_after_it_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def met(point: str) -> None:
+        seen.append((point.rpartition(" ")[2], sorted(p.name for p in tmp_path.rglob("*") if p.suffix == ".json")))
+
+    monkeypatch.setattr(checkpoint, "together", met)
+    saved(tmp_path, 1)
+    assert [point for point, _ in seen] == ["begun", "written", "sealed"]
+    assert seen[0][1] == []
+    assert "manifest.json" not in seen[1][1]
+    assert "manifest.json" in seen[2][1]
+
+
+@pytest.mark.parametrize(("arrays", "rest", "fits"), [(1.02, 1, True), (1.0, 1, False), (1.02, 0, False)])
+def test_a_disk_needs_room_for_the_arrays_and_for_what_is_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrays: float, rest: int, fits: bool
+) -> None:
+    state = np.zeros(1 << 18, np.float32)  # a mebibyte
+    free = int(arrays * state.nbytes) + rest * (1 << 18)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(1 << 40, 0, free))
+    with nullcontext() if fits else pytest.raises(UserError, match="no space left"):
+        checkpoint.save(tmp_path, 1, state, {}, PRINTS)
+    assert (tmp_path / "1").exists() == fits
 
 
 def test_nothing_there_is_none(tmp_path: Path) -> None:

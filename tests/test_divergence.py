@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mlp_jax.divergence import explain
-from mlp_jax.fit import Compiler, NotFinite, fit
+from mlp_jax.fit import NotFinite, fit
 from mlp_jax.model import Layer
-from tests.training import small_config, small_dataset, small_task
+from tests.training import compiled, small_config, small_dataset, small_task
 
 LARGEST = 3e38  # float32 ends at 3.4e38
 
@@ -17,7 +17,7 @@ LARGEST = 3e38  # float32 ends at 3.4e38
 def start():
     """A task of a 36-8-6-4 net and its first lane, on the host."""
     task = small_task(small_config(activation="identity", loss="cross_entropy"))
-    program = Compiler()(task)
+    program = compiled(task)
     return task, program, jax.device_get(program.init(task.hparams, task.keys))
 
 
@@ -108,7 +108,7 @@ def diverging():
     """A run with dropout that goes wrong in the middle of a later epoch, its lanes by step, and its bad step."""
     fields = {"activation": "identity", "optimizer": "sgd", "learning_rate": 40.0, "dropout_rate": 0.3}
     task = small_task(small_config(**fields, num_epochs=50, steps_per_call=1))
-    program, lanes = Compiler()(task), {}
+    program, lanes = compiled(task), {}
 
     def keep_lanes():
         for event in fit(task, program):

@@ -247,6 +247,15 @@ def test_stopping_does_not_depend_on_the_order_in_which_lanes_get_there(tmp_path
     assert 2 <= sum(row["status"] == "pruned" for row in results[0]) <= 12
 
 
+def test_what_is_kept_of_a_history_are_the_epochs_of_the_brackets(tmp_path: Path) -> None:
+    study = open_study(space("grid", early_terminate=EARLY), tmp_path)
+    (trial,) = study.ask(1)
+    study.tell([(trial, Outcome(0.5, history=(0.1, 0.2, 0.3, math.nan, 0.5)))])
+    (row,) = study.storage.rows()
+    assert row.at_brackets == {1: 0.1, 2: 0.2}  # and 4, were it a number
+    study.close()
+
+
 def test_the_first_batch_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     study = open_study(space("grid", early_terminate=EARLY), tmp_path)
     assert not any(study.should_stop(trial, [0.0]) for trial in study.ask(3))
@@ -459,6 +468,28 @@ def test_the_trials_of_a_dead_worker_are_taken_over_once_and_its_late_result_is_
     assert dead.finished()
     assert heir.finished()
     for study in (dead, heir, third):
+        study.close()
+
+
+def test_a_worker_is_dead_after_a_minute_and_its_trials_come_before_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, heir = (open_study(space("random"), tmp_path / name, shared(tmp_path)) for name in "ab")
+    looks: list[float] = []
+    take_over = heir.storage.take_over
+    monkeypatch.setattr(heir.storage, "take_over", lambda count, s: looks.append(s) or take_over(count, s))
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    dead.ask(2)
+    make_silent(tmp_path / "shared.db", 55)
+    assert [trial.number for trial in heir.ask(1)] == [2]
+    make_silent(tmp_path / "shared.db", 8)
+    assert [trial.number for trial in heir.ask(1)] == [3]
+    assert looks == [60]  # no second look within a beat
+    clock[0] += 16
+    assert [trial.number for trial in heir.ask(9)] == [0, 1]
+    assert looks == [60, 60]
+    for study in (dead, heir):
         study.close()
 
 

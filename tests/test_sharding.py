@@ -9,10 +9,10 @@ import pytest
 
 from mlp_jax.config import check
 from mlp_jax.errors import UserError
-from mlp_jax.fit import Compiler, fit
+from mlp_jax.fit import fit
 from mlp_jax.population import Member, Population
 from mlp_jax.sharding import parse_mesh, placements, put, state_shardings
-from tests.training import leaves, small_config, small_dataset, small_task
+from tests.training import compiled, leaves, small_config, small_dataset, small_task
 
 # 105 steps; batches of 14 (the last of an epoch 6) divide over no number of devices but 2.
 FIELDS = {"num_epochs": 15, "batch_size": 14, "dropout_rate": 0.2, "weight_decay": 1e-3}
@@ -21,7 +21,7 @@ SLOW_MESHES = ("data:2", "data:8", "fsdp:8", "data:2,fsdp:2")
 
 def trained(mesh: str, **fields):
     task = small_task(small_config(**fields), None, placements(mesh)[0])
-    program = Compiler()(task)
+    program = compiled(task)
     *_, event = fit(task, program)
     return event.lane, program
 
@@ -62,7 +62,7 @@ def test_training_over_devices_equals_one_device_with_one_all_reduce_a_step(devi
     ],
 )
 def test_no_feature_costs_a_second_all_reduce(fields):
-    program = Compiler()(small_task(small_config(**fields), None, placements("data:4")[0]))
+    program = compiled(small_task(small_config(**fields), None, placements("data:4")[0]))
     assert collectives(program.train_steps) == ["all-reduce"]
 
 
@@ -90,7 +90,7 @@ def test_weights_and_moments_are_kept_in_parts(one):
 def test_a_matrix_that_does_not_divide_is_whole():
     fields = {"hidden_sizes": (7,)}  # 36×7 divides along 36 by 3, 7×4 not at all
     task = small_task(small_config(**fields), None, placements("fsdp:3")[0])
-    first, second = Compiler()(task).init(task.hparams, task.keys).state.params
+    first, second = compiled(task).init(task.hparams, task.keys).state.params
     assert first.w.sharding.shard_shape(first.w.shape) == (12, 7)
     assert second.w.is_fully_replicated
 

@@ -23,12 +23,12 @@ from mlp_jax.train import (
     take_batch,
     train_steps,
 )
-from tests.training import leaves, same_bits, small_config, small_dataset, small_task, train
+from tests.training import compiled, leaves, same_bits, small_config, small_dataset, small_task, train
 
 
 def numpy_training(task, batches):
     """SGD on a ReLU net with cross-entropy, by the textbook, one batch after another, in float64."""
-    lane = Compiler()(task).init(task.hparams, task.keys)
+    lane = compiled(task).init(task.hparams, task.keys)
     weights = [(np.float64(layer.w), np.float64(layer.b)) for layer in lane.state.params]
     images, labels = np.float64(task.data.images) / 255, np.asarray(task.data.labels)
     for rows in batches:
@@ -230,7 +230,7 @@ def test_train_figures_are_means_over_the_examples_as_they_were_trained_on():
     config = small_config(num_epochs=1, batch_size=14, optimizer="sgd", learning_rate=1e-30, weight_decay=0.1)
     record = train(config)[-1].record
     task = small_task(config)
-    params = Compiler()(task).init(task.hparams, task.keys).state.params
+    params = compiled(task).init(task.hparams, task.keys).state.params
     x = np.float64(task.data.images)[task.train_indices] / 255
     for layer in params[:-1]:
         x = np.maximum(x @ np.float64(layer.w) + np.float64(layer.b), 0)
@@ -247,7 +247,7 @@ def test_a_loss_that_is_not_finite_names_its_first_step():
     config = small_config(optimizer="sgd", learning_rate=1e30, num_epochs=1)
     task = small_task(config)
     with pytest.raises(NotFinite) as caught:
-        list(fit(task, Compiler()(task)))
+        list(fit(task, compiled(task)))
     assert 1 <= caught.value.step <= 6
 
 

@@ -1,5 +1,7 @@
 """A small data set and a small config for tests that train."""
 
+from functools import cache
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -7,6 +9,7 @@ from configs.default import get_config
 from mlp_jax.data import Dataset
 from mlp_jax.fit import Compiler, Event, Task, fit, make_task, place_data
 from mlp_jax.sharding import Placement, placements
+from mlp_jax.train import Program
 from tests.idx_files import make_arrays
 
 
@@ -31,12 +34,24 @@ def small_task(config: ConfigDict, dataset: Dataset | None = None, placement: Pl
     return make_task(config, dataset, data, placement)
 
 
+@cache
+def shared_compiler(x64: bool) -> Compiler:
+    """Tests that train the same network share its programs, which take most of the time."""
+    return Compiler()
+
+
+def compiled(task: Task) -> Program:
+    import jax
+
+    return shared_compiler(jax.config.jax_enable_x64)(task)
+
+
 def train(config: ConfigDict, dataset: Dataset | None = None, placement: Placement | None = None) -> list[Event]:
     """Every event of a training from its start, lanes copied to the host since the next call overwrites them."""
     import jax
 
     task = small_task(config, dataset, placement)
-    return [event._replace(lane=jax.device_get(event.lane)) for event in fit(task, Compiler()(task))]
+    return [event._replace(lane=jax.device_get(event.lane)) for event in fit(task, compiled(task))]
 
 
 def leaves(tree: object) -> list[np.ndarray]:
