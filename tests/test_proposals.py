@@ -5,7 +5,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from configs import default
@@ -50,6 +50,9 @@ def test_random_is_every_configuration_once_in_an_order_that_the_seed_decides() 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 600), st.integers(0, 2**32 - 1))
+@example(16, 0)  # the powers of 4, and the sizes above them
+@example(17, 0)
+@example(65, 0)
 def test_a_permutation_hits_everything_once(size: int, seed: int) -> None:
     assert sorted(permute(index, size, seed) for index in range(size)) == list(range(size))
 

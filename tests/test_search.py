@@ -169,10 +169,20 @@ def test_a_diverged_trial_is_told_as_the_worst_and_never_as_failed(tmp_path: Pat
     assert {trial.state.name for trial in stored} == {"COMPLETE"}
 
 
+def test_a_trial_that_was_ended_early_is_not_the_worst_of_its_batch(tmp_path: Path) -> None:
+    study = open_study(space("grid"), tmp_path)
+    outcomes = Outcome(0.5), Outcome(0.1, pruned=True), Outcome(math.nan)
+    study.tell(list(zip(study.ask(3), outcomes, strict=True)))
+    assert [row.value for row in study.storage.rows()] == [0.5, 0.1, 0.5]
+    study.close()
+
+
 def test_a_target_ends_the_study(tmp_path: Path) -> None:
-    for goal, values in (("maximize", (0.1, 0.9)), ("minimize", (0.9, 0.1))):
+    for number, (goal, values) in enumerate(
+        (("maximize", (0.1, 0.9)), ("minimize", (0.9, 0.1)), ("maximize", (0.1, 0.5)), ("minimize", (0.9, 0.5)))
+    ):
         search = space("grid", metric={"name": "val/accuracy", "goal": goal, "target": 0.5})
-        study = open_study(search, tmp_path / goal)
+        study = open_study(search, tmp_path / str(number))
         for found in values:
             (trial,) = study.ask(1)
             study.tell([(trial, Outcome(found))])
