@@ -2,8 +2,8 @@
 
     python main.py --config=configs/best_mnist_small.py
 
-The best of the 8 trials of configs/sweep_best_mnist_small.py: 99.22 % on validation, seed 0. Not
-trained on all images yet.
+The best of the 8 trials of configs/sweep_best_mnist_small.py: 99.22 % on validation, seed 0. Not trained on
+all images yet.
 """
 
 from ml_collections import ConfigDict

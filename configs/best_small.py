@@ -11,7 +11,7 @@ from configs import best_grid
 
 
 def get_config() -> ConfigDict:
-    """Twice the images need less dropout and more epochs."""
+    """Twice the images take a layer, a larger decay and more epochs."""
     config = best_grid.get_config()
     config.augment_flip = True
     config.hidden_sizes = (128, 128, 128)

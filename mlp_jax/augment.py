@@ -119,18 +119,15 @@ def bilinear(images: Array, shape: tuple[int, int], y: Array, x: Array) -> Array
     n, (height, width) = len(images), shape
     row = width + 2
     framed = jnp.pad(images.reshape(n, height, width), ((0, 0), (1, 1), (1, 1))).reshape(n, -1).astype(jnp.uint32)
-    ahead = (0, 1, row, row + 1)
     packed = framed
-    for byte, places in enumerate(ahead[1:], start=1):
+    for byte, places in enumerate((1, row, row + 1), start=1):
         packed = packed | (jnp.roll(framed, -places, axis=1) << (8 * byte))
     y, x = jnp.clip(y, -1, height), jnp.clip(x, -1, width)
     top, left = jnp.minimum(jnp.floor(y), height - 1), jnp.minimum(jnp.floor(x), width - 1)
     down, right = y - top, x - left
     index = ((top + 1) * row + left + 1).astype(jnp.int32)
     index = jnp.broadcast_to(index, (n, height, width)).reshape(n, -1)
-    # Without the barriers XLA works out the place, and gathers, anew for each of the four.
-    packed, index, down, right = lax.optimization_barrier((packed, index, down, right))
-    found = lax.optimization_barrier(_take(packed, index))
+    found = _take(packed, index)
     at = [((found >> shift) & 255).astype(images.dtype).reshape(n, height, width) for shift in (0, 8, 16, 24)]
     above = at[0] + right * (at[1] - at[0])
     below = at[2] + right * (at[3] - at[2])

@@ -45,7 +45,7 @@ class MomentsState(NamedTuple):
 
 
 def _moment_dtype(leaf: Array) -> jnp.dtype:
-    return max(leaf.dtype, jnp.dtype(jnp.float32), key=lambda dtype: dtype.itemsize)
+    return leaf.dtype if jnp.finfo(leaf.dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def _moments(params: Tree) -> Tree:

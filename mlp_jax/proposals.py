@@ -107,6 +107,8 @@ def bayes(space: Space, seed: int, trials: Sequence[Told], count: int, worker: i
     J. Bergstra et al., Algorithms for Hyper-Parameter Optimization, NIPS (2011). Trials that run, those proposed in the
     same call among them, count as poor ("constant liar"), so that a batch spreads. Until 10 have ended, random.
     """
+    if count <= 0:  # a worker that waits for the others asks again and again
+        return []
     import optuna
 
     distributions = {name: optuna_distribution(distribution) for name, distribution in space.parameters.items()}

@@ -318,6 +318,13 @@ def test_the_step_takes_the_moments_a_second_time_on_a_cpu_alone(name, backend, 
     assert ("optimization_barrier" in str(program)) == twice
 
 
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "sgd"])
+def test_moments_of_whole_numbers_are_refused(name):
+    """They would be cut off at every update."""
+    with pytest.raises(ValueError, match="not inexact"):
+        make(name, 0.1).init({"w": jnp.arange(3)})
+
+
 @every_optimizer
 def test_update_changes_nothing_it_was_given(name):
     optimizer = make(name, 0.1)

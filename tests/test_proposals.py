@@ -193,6 +193,11 @@ def test_the_places_really_proposed_are_those_that_count_as_running(monkeypatch:
     assert any(trial.state.name == "FAIL" for trial in studies[-1].trials), "the case needs an exchange"
 
 
+def test_nothing_is_thought_out_where_nothing_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposals, "_memory_study", lambda *given: pytest.fail("a study of all that has been told"))
+    assert bayes(space("bayes"), 0, [], 0) == bayes(space("bayes"), 0, [], -2) == []
+
+
 def test_optuna_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     import optuna
 
