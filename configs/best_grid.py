@@ -5,8 +5,8 @@
 The best of the 30 trials of configs/sweep_best_grid.py: 90.87 % on validation, seed 0. The last of 30 epochs gave
 90.51 % there over four seeds, the last of 60 epochs 90.35 %.
 
-Test, 10 seeds, trained on all 60,000 images: 90.33 ± 0.19 %, 90.10 to 90.64 % (results/best_grid.json); 30 s a seed,
-two at a time beside other work on 2 cores (AMD EPYC), jax 0.10.2.
+Test, 10 seeds, trained on all 60,000 images: 90.33 ± 0.19 %, 90.10 to 90.64 % (results/best_grid.json); 15 s a seed,
+two at a time on 2 cores (AMD EPYC), jax 0.10.2.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,10 @@
 
     python main.py --config=configs/best_mnist_small.py
 
-The best of the 8 trials of configs/sweep_best_mnist_small.py: 99.22 % on validation, seed 0. Not trained on
-all images yet.
+The best of the 8 trials of configs/sweep_best_mnist_small.py: 99.22 % on validation, seed 0.
+
+Test, 10 seeds, trained on all 60,000 images: 99.23 ± 0.05 %, 99.14 to 99.28 % (results/best_mnist_small.json); 34 s a
+seed, two at a time on 2 cores (AMD EPYC), jax 0.10.2.
 """
 
 from ml_collections import ConfigDict

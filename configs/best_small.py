@@ -2,7 +2,10 @@
 
     python main.py --config=configs/best_small.py
 
-The best of the 10 trials of configs/sweep_best_small.py: 90.82 % on validation, seed 0. Not trained on all images yet.
+The best of the 10 trials of configs/sweep_best_small.py: 90.82 % on validation, seed 0.
+
+Test, 10 seeds, trained on all 60,000 images: 90.26 ± 0.08 %, 90.10 to 90.41 % (results/best_small.json), no better than
+best_grid; 29 s a seed, two at a time on 2 cores (AMD EPYC), jax 0.10.2.
 """
 
 from ml_collections import ConfigDict
