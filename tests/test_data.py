@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlp_jax import data, download
@@ -334,6 +334,7 @@ def parts(labels, fraction, stratified, seed=0):
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=80), st.floats(0, 0.99), st.booleans(), st.integers(0, 2**32 - 1)
 )
+@example([0, 0, 0, 1, 1, 1, 2], 0.5, True, 0)  # shares with remainders
 def test_a_split_is_disjoint_covers_everything_and_has_the_size_asked_for(labels, fraction, stratified, seed):
     size = round(fraction * len(labels))
     if fraction > 0 and size in (0, len(labels)):

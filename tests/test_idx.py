@@ -273,6 +273,18 @@ def test_a_full_disk_leaves_nothing_and_is_no_trouble(archive, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
+def test_an_interruption_while_a_copy_is_written_leaves_nothing_and_is_passed_on(archive, monkeypatch):
+    path, key, folder = archive
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(idx.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        idx.decode_kept(path, 3, key, folder)
+    assert list(folder.iterdir()) == []
+
+
 def test_the_eight_newest_copies_are_kept(archive):
     path, key, folder = archive
     folder.mkdir()
