@@ -1,18 +1,28 @@
 """Keeps what RESULTS.md is made of: figures of finished runs as results/NAME.json, and their learning curves.
 
 python -m benchmarks.records keep NAME WORKDIR     # a run or a sweep
+python -m benchmarks.records ablate NAME FOLDER    # configs/NAME.py without each of its ingredients, on validation
 python -m benchmarks.records curves NAME …         # results/curves.png, of kept runs with validation
 """
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from configs import default
+from mlp_jax import config
 from mlp_jax.plots import Panel, lines
 
-RESULTS = Path(__file__).parent.parent / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+
+# What a recipe consists of, as far as its own config differs from the default there.
+INGREDIENTS = (
+    *("activation", "norm", "dropout_rate", "label_smoothing", "weight_decay", "ema_decay", "schedule"),
+    *(field for field in default.get_config() if field.startswith("augment_")),
+)
 
 
 def keep(name: str, workdir: Path) -> None:
@@ -34,6 +44,27 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def ablate(name: str, folder: Path) -> None:
+    """results/ablation_NAME.json: accuracy on validation after the last epoch, five seeds, of the recipe of
+    configs/NAME.py and of the same with one ingredient after the other set back to the default; runs in `folder`."""
+    recipe, before = config.load(ROOT / "configs" / f"{name}.py"), default.get_config()
+    fields = [field for field in INGREDIENTS if recipe[field] != before[field]]
+    rows = []
+    for field in ("", *fields):
+        workdir = folder / (f"without_{field}" if field else name)
+        command = [sys.executable, "main.py", f"--config=configs/{name}.py", "--config.val_fraction=0.1"]
+        command += ["--config.seeds=5", f"--workdir={workdir.resolve()}"]
+        command += [f"--config.{field}={before[field]}"] if field else []
+        subprocess.run(command, cwd=ROOT, check=True)
+        last = _rows(workdir / "metrics.jsonl")[-1]
+        summary = json.loads((workdir / "summary.json").read_text())
+        figures = {key: last[key] for key in ("epoch", "val/accuracy", "val/accuracy/sd", "train/accuracy")}
+        rows.append({"set_back": field, "to": before.get(field), **figures, "commit": summary["commit"]})
+    (RESULTS / f"ablation_{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    for row in rows:
+        print(f"{row['set_back'] or name:16} {row['val/accuracy']:.2%} ± {row['val/accuracy/sd']:.2%}")
+
+
 def curves(names: list[str]) -> None:
     """Accuracy on the training and the validation images after each epoch, the means over the seeds."""
     panels = []
@@ -49,5 +80,7 @@ def curves(names: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "keep":
         keep(sys.argv[2], Path(sys.argv[3]))
+    elif sys.argv[1] == "ablate":
+        ablate(sys.argv[2], Path(sys.argv[3]))
     else:
         curves(sys.argv[2:])
