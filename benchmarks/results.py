@@ -1,4 +1,4 @@
-"""Results as files: JSON, and docs/performance.md's table and plot between two marks of that page."""
+"""Results as files: JSON, and docs/performance.md's tables between marks of that page, and its plot."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,12 @@ from typing import Any
 
 from benchmarks.reach import Result, table
 
-BEGIN, END = "<!-- benchmarks: written by python -m benchmarks --write -->", "<!-- end -->"
+# Between which lines of docs/performance.md the tables of each form stand.
+BEGIN = {
+    "short": "<!-- short form: written by python -m benchmarks --write -->",
+    "long": "<!-- long form: written by python -m benchmarks --long --write -->",
+}
+END = "<!-- end -->"
 
 
 def read(path: Path) -> Result:
@@ -53,14 +58,14 @@ def cells(result: Result) -> list[str]:
     return rows
 
 
-def insert(page: Path, result: Result) -> None:
-    """Puts the tables into the page between its marks."""
+def insert(page: Path, name: str, result: Result) -> None:
+    """Puts the tables of the 'short' or the 'long' form into the page between its marks."""
     machine = result.get("machine", {})
     told = ", ".join(f"{key} {value}" for key, value in machine.items())
     lines = [f"Measured on: {told}.", "", *table(result), "", *contestants(result), "", *cells(result)]
-    before, _, rest = page.read_text().partition(BEGIN)
+    before, _, rest = page.read_text().partition(BEGIN[name])
     after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines).rstrip() + f"\n\n{END}{after}")
+    page.write_text(f"{before}{BEGIN[name]}\n\n" + "\n".join(lines).rstrip() + f"\n\n{END}{after}")
 
 
 def plot(path: Path, result: Result) -> None:
