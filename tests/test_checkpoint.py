@@ -327,13 +327,20 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         ),
         "the arrays are not the ones",
     ),
-    "no Orbax metadata": (
-        lambda path: ((path / "arrays/_METADATA").write_text("{}"), reseal(path)),
-        "Orbax cannot read the arrays",
+    "arrays of nothing": (
+        lambda path: ((path / "arrays/float32/.zarray").write_text("{}"), reseal(path)),
+        "the arrays cannot be read: ",
     ),
     "a pickle": (
-        lambda path: ((path / "arrays/_METADATA").write_bytes(pickle.dumps(pytest.fail)), reseal(path)),
-        "Orbax cannot read the arrays",
+        lambda path: ((path / "arrays/float32/.zarray").write_bytes(pickle.dumps(pytest.fail)), reseal(path)),
+        "the arrays cannot be read: ",
+    ),
+    "numbers that cannot be unpacked": (
+        lambda path: (
+            [(path / f"arrays/{dtype}/0").write_bytes(b"numbers") for dtype in ("float32", "int32")],
+            reseal(path),
+        ),
+        "the arrays cannot be read: ",
     ),
 }
 
@@ -363,6 +370,20 @@ def test_a_damaged_one_is_named_and_the_older_used(
     assert expected in lines[0]
     assert "\n" not in lines[0]
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_arrays_are_those_that_orbax_reads(two: Path) -> None:
+    """Which documents the files; Orbax's own metadata is not needed to read a checkpoint."""
+    import orbax.checkpoint as ocp
+
+    read = ocp.PyTreeCheckpointHandler(use_ocdbt=False).restore(two / "2" / "arrays")
+    leaves = jax.tree.leaves(a_state(2))
+    for dtype, vector in read.items():
+        expected = [np.ravel(np.asarray(leaf)) for leaf in leaves if np.dtype(leaf.dtype).name == dtype]
+        np.testing.assert_array_equal(vector, np.concatenate(expected))
+    found, _ = restore(two)
+    assert found is not None
+    assert_same_bits(a_state(2), found.state)
 
 
 def test_where_all_are_damaged_there_is_none(copy_of_two: Path, capsys: pytest.CaptureFixture[str]) -> None:
