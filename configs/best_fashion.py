@@ -1,0 +1,24 @@
+"""Fashion-MNIST by a plain MLP of any size, one net: two layers of 1024 on mirrored images.
+
+    python main.py --config=configs/best_fashion.py
+
+The best of the 12 trials of configs/sweep_best_fashion.py neither moves nor erases; of the three rates of dropout in
+configs/sweep_best_fashion_long.py 0.1 gave 91.63 % on validation, seed 0.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import best_grid
+
+
+def get_config() -> ConfigDict:
+    """784-1024×2-10 by the recipe of configs/best_grid.py, with mirrored images, larger batches and half the rate."""
+    config = best_grid.get_config()
+    config.seeds = 5
+    config.augment_flip = True
+    config.hidden_sizes = (1024, 1024)
+    config.dropout_rate = 0.1
+    config.learning_rate = 0.001
+    config.batch_size = 256
+    config.num_epochs = 40
+    return config

@@ -1,0 +1,25 @@
+"""MNIST by a plain MLP of any size, one net: two layers of 1024 on distorted digits.
+
+    python main.py --config=configs/best_mnist.py
+
+The best of the 8 trials of configs/sweep_best_mnist.py, each of 12 epochs: 99.10 % on validation, seed 0; trained for
+longer here, since nets of 128 neurons gain from it too.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import best_mnist_small
+
+
+def get_config() -> ConfigDict:
+    """784-1024×2-10 by the recipe of configs/best_mnist_small.py, turned and sheared further, distorted less."""
+    config = best_mnist_small.get_config()
+    config.seeds = 5
+    config.hidden_sizes = (1024, 1024)
+    config.learning_rate = 0.001
+    config.batch_size = 256
+    config.num_epochs = 50
+    config.augment_rotation = 10.0
+    config.augment_shear = 0.1
+    config.augment_elastic = 0.75
+    return config
