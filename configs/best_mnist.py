@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.hidden_sizes = (1024, 1024)
     config.learning_rate = 0.001
     config.batch_size = 256
-    config.num_epochs = 50
+    config.num_epochs = 30
     config.augment_rotation = 10.0
     config.augment_shear = 0.1
     config.augment_elastic = 0.75
