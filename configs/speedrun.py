@@ -4,6 +4,9 @@
 
 Of the 54 recipes of configs/sweep_speedrun.py, three seeds each, the quickest whose mean on validation is above 88.8 %:
 88.92 % (test figures lay 0.7 points below validation in an earlier recipe).
+
+Test, 20 seeds: 88.14 ± 0.15 %, 87.92 to 88.40 % (results/speedrun.json). 1.3 s a seed alone, 1.7 s two at a time on
+2 cores (AMD EPYC), jax 0.10.2.
 """
 
 from ml_collections import ConfigDict
