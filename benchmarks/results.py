@@ -62,7 +62,9 @@ def insert(page: Path, name: str, result: Result) -> None:
     """Puts the tables of the 'short' or the 'long' form into the page between its marks."""
     machine = result.get("machine", {})
     told = ", ".join(f"{key} {value}" for key, value in machine.items())
-    lines = [f"Measured on: {told}.", "", *table(result), "", *contestants(result), "", *cells(result)]
+    lines = [f"Measured on: {told}."]
+    for rows in (table(result), contestants(result), cells(result)):
+        lines += ["", *rows] if len(rows) > 2 else []
     before, _, rest = page.read_text().partition(BEGIN[name])
     after = rest.partition(END)[2]
     page.write_text(f"{before}{BEGIN[name]}\n\n" + "\n".join(lines).rstrip() + f"\n\n{END}{after}")
