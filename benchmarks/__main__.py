@@ -119,9 +119,11 @@ def scaling(options: argparse.Namespace, ours_peak: float) -> dict[str, Any]:
         table[name] = {
             "us_per_sample": seconds / job.examples * 1e6,
             "gflops": gflops,
-            "share_of_peak": gflops / ours_peak,
             "compile": COMPILE_SECONDS[job],
         }
+    limit = max(ours_peak, peak())  # a virtual machine's peak is another from one minute to the next
+    for row in table.values():
+        row["share_of_peak"] = row["gflops"] / limit
     return table
 
 
