@@ -25,9 +25,7 @@ def get_config() -> ConfigDict:
             "augment_scale": {"values": (0.0, 0.1)},
         },
     )
-    config.norm = "layer"
-    config.activation = "gelu"
-    config.label_smoothing = 0.1
+    config.update(sweep_best_grid.FOUND)
     config.augment_flip = True
     config.batch_size = 256
     config.num_epochs = 20

@@ -16,6 +16,9 @@ RECIPE = {
     "storage": "",
 }
 
+# What the search below has found, and the searches around it start from.
+FOUND = {"norm": "layer", "activation": "gelu", "label_smoothing": 0.1}
+
 
 def search(name: str, method: str, run_cap: int, parameters: dict[str, dict]) -> ConfigDict:
     """A config that searches `parameters` by validation accuracy around AdamW with a cosine and averaged weights."""

@@ -24,12 +24,10 @@ def get_config() -> ConfigDict:
             "augment_elastic": {"values": (0.5, 1.0, 1.5)},
         },
     )
+    config.update(sweep_best_grid.FOUND)
     config.dataset = "mnist"
     config.learning_rate = 2e-3
     config.weight_decay = 0.1
-    config.label_smoothing = 0.1
-    config.norm = "layer"
-    config.activation = "gelu"
     config.augment_scale = 0.1
     config.num_epochs = 20
     return config

@@ -25,9 +25,7 @@ def get_config() -> ConfigDict:
             "augment_erase": {"values": (0, 8)},
         },
     )
-    config.norm = "layer"
-    config.activation = "gelu"
+    config.update(sweep_best_grid.FOUND)
     config.learning_rate = 2e-3
     config.num_epochs = 40
-    config.label_smoothing = 0.1
     return config
