@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import default
-from mlp_jax import config
+from mlp_jax.config import load
 from mlp_jax.plots import Panel, lines
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +36,10 @@ def keep(name: str, workdir: Path) -> None:
     else:
         content["summary"] = json.loads((workdir / "summary.json").read_text())
         content["epochs"] = _rows(workdir / "metrics.jsonl")
+    _write(name, content)
+
+
+def _write(name: str, content: Any) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
@@ -47,7 +51,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def ablate(name: str, folder: Path) -> None:
     """results/ablation_NAME.json: accuracy on validation after the last epoch, five seeds, of the recipe of
     configs/NAME.py and of the same with one ingredient after the other set back to the default; runs in `folder`."""
-    recipe, before = config.load(ROOT / "configs" / f"{name}.py"), default.get_config()
+    recipe, before = load(ROOT / "configs" / f"{name}.py"), default.get_config()
     fields = [field for field in INGREDIENTS if recipe[field] != before[field]]
     rows = []
     for field in ("", *fields):
@@ -60,7 +64,7 @@ def ablate(name: str, folder: Path) -> None:
         summary = json.loads((workdir / "summary.json").read_text())
         figures = {key: last[key] for key in ("epoch", "val/accuracy", "val/accuracy/sd", "train/accuracy")}
         rows.append({"set_back": field, "to": before.get(field), **figures, "commit": summary["commit"]})
-    (RESULTS / f"ablation_{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    _write(f"ablation_{name}", rows)
     for row in rows:
         print(f"{row['set_back'] or name:16} {row['val/accuracy']:.2%} ± {row['val/accuracy/sd']:.2%}")
 
