@@ -15,6 +15,8 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ SHORT = ("start-up", "memory", "batch", "lanes", "sweep", "grid")
 EXAMPLES = {1: 500, 32: 16_000, 256: 25_600}  # of an epoch in the short form; figures are scaled to 54,000
 
 
-def contest(batch: int, options: argparse.Namespace, ours_peak: float) -> dict[str, Any]:
+def contest(batch: int, options: argparse.Namespace) -> dict[str, Any]:
     """The program, the obvious scan and the peers at one batch size."""
     from benchmarks.peers import COMPILED_PEERS, PEERS
     from benchmarks.program import COMPILE_SECONDS, obvious, one_lane
@@ -51,7 +53,6 @@ def contest(batch: int, options: argparse.Namespace, ours_peak: float) -> dict[s
     for row in rows.values():
         row["samples_per_second"] = 54_000 / row["seconds"]
         row["gflops"] = job.flops / job.examples * 54_000 / row["seconds"] / 1e9
-        row["share_of_peak"] = row["gflops"] / ours_peak
         row["rounds"], row["examples"] = options.repeats, job.examples
     rows["ours"]["compile"] = COMPILE_SECONDS[job]
     torch = [row for name, row in rows.items() if name.startswith("PyTorch")]
@@ -80,7 +81,7 @@ def lanes_on_cpu(options: argparse.Namespace) -> dict[str, float]:
     return {"seconds_per_net": rows["lanes"]["seconds"] / count * 54_000 / job.examples, **ratios, **best}
 
 
-def lanes_on_accelerator(options: argparse.Namespace, ours_peak: float) -> dict[str, Any]:
+def lanes_on_accelerator(options: argparse.Namespace) -> dict[str, Any]:
     """Populations of 1 to 4,096 lanes: seconds an epoch of a net, shares of matrix peak and of memory bandwidth."""
     from benchmarks.program import COMPILE_SECONDS, lanes_abreast
 
@@ -93,7 +94,7 @@ def lanes_on_accelerator(options: argparse.Namespace, ours_peak: float) -> dict[
         traffic = 4 * weights * 10 * count * job.examples / job.batch
         table[str(count)] = {
             "seconds_per_net": seconds / count * 54_000 / job.examples,
-            "share_of_peak": job.flops * count / seconds / 1e9 / ours_peak,
+            "gflops": job.flops * count / seconds / 1e9,
             "share_of_bandwidth": traffic / seconds / 1e9 / limit,
             "compile": COMPILE_SECONDS[job],
         }
@@ -101,7 +102,7 @@ def lanes_on_accelerator(options: argparse.Namespace, ours_peak: float) -> dict[
     return table
 
 
-def scaling(options: argparse.Namespace, ours_peak: float) -> dict[str, Any]:
+def scaling(options: argparse.Namespace) -> dict[str, Any]:
     """The program over batch, width, depth, optimizer and precision, one at a time."""
     from benchmarks.program import COMPILE_SECONDS, one_lane
 
@@ -114,17 +115,26 @@ def scaling(options: argparse.Namespace, ours_peak: float) -> dict[str, Any]:
         steps = max(4, min(54_000 // job.batch, int(budget / (job.flops / job.examples * job.batch + 4e6))))
         job = job._replace(examples=min(54_000, steps * job.batch))
         seconds = min(in_turn({"ours": one_lane(job)}, options.repeats)["ours"])
-        gflops = job.flops / seconds / 1e9
         name = f"batch {job.batch}, width {job.width}, depth {job.depth}, {job.optimizer}, {job.precision}"
         table[name] = {
             "us_per_sample": seconds / job.examples * 1e6,
-            "gflops": gflops,
+            "gflops": job.flops / seconds / 1e9,
             "compile": COMPILE_SECONDS[job],
         }
-    limit = max(ours_peak, peak())  # a virtual machine's peak is another from one minute to the next
-    for row in table.values():
-        row["share_of_peak"] = row["gflops"] / limit
     return table
+
+
+def beside_peak(measured: Callable[[], dict[str, Any]], result: dict[str, Any]) -> dict[str, Any]:
+    """Measured rows, each with its share of the peak: the better of two looks, before and after.
+
+    A virtual machine's peak is another from one minute to the next.
+    """
+    before, rows = peak(), measured()
+    result["peak"] = max(before, peak())
+    for row in rows.values():
+        if "gflops" in row:
+            row["share_of_peak"] = row["gflops"] / result["peak"]
+    return rows
 
 
 def whole_grid() -> dict[str, float]:
@@ -144,18 +154,17 @@ def measure(part: str, options: argparse.Namespace, result: dict[str, Any]) -> N
     from benchmarks import processes
 
     accelerator = options.device != "cpu"
-    if part in ("batch", "lanes", "scaling"):
-        result["peak"] = peak()
     if part == "start-up":
         result["start-up"] = processes.start_up(min(options.repeats, 2))
     elif part == "memory":
         result["memory"] = {"run": processes.peak_memory()}
     elif part == "batch":
         for batch in map(int, options.batches.split(",")):
-            result[f"batch {batch}"] = contest(batch, options, result["peak"])
+            result[f"batch {batch}"] = beside_peak(partial(contest, batch, options), result)
             print(*results.contestants({f"batch {batch}": result[f"batch {batch}"]}), sep="\n", flush=True)
     elif part == "lanes":
-        result["lanes"] = lanes_on_accelerator(options, result["peak"]) if accelerator else lanes_on_cpu(options)
+        lanes = partial(lanes_on_accelerator, options)
+        result["lanes"] = beside_peak(lanes, result) if accelerator else lanes_on_cpu(options)
     elif part == "sweep":
         result["sweep"] = processes.sweep(options.trials, options.examples)
     elif part == "grid":
@@ -163,7 +172,7 @@ def measure(part: str, options: argparse.Namespace, result: dict[str, Any]) -> N
 
         result["grid"] = estimate(3_200, 1)
     elif part == "scaling":
-        result["scaling"] = scaling(options, result["peak"])
+        result["scaling"] = beside_peak(partial(scaling, options), result)
     else:
         result["whole-grid"] = whole_grid()
 
