@@ -30,6 +30,7 @@ CPU_PARTS = ("start-up", "memory", "batch", "lanes", "sweep", "grid", "scaling")
 GPU_PARTS = ("batch", "lanes", "scaling", "whole-grid")
 SHORT = ("start-up", "memory", "batch", "lanes", "sweep", "grid")
 EXAMPLES = {1: 500, 32: 16_000, 256: 25_600}  # of an epoch in the short form; figures are scaled to 54,000
+ROUNDS = {1: 1, 32: 3, 256: 3}  # for each of --repeats: the shorter an epoch, the more of it a disturbance spoils
 
 
 def contest(batch: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -49,11 +50,12 @@ def contest(batch: int, options: argparse.Namespace) -> dict[str, Any]:
             runners[name] = make(job)
         except ImportError as error:
             absent[name] = {"absent": str(error)}
-    rows = summary(in_turn(runners, options.repeats), "ours", 54_000 / job.examples)
+    rounds = options.repeats * ROUNDS[batch]
+    rows = summary(in_turn(runners, rounds), "ours", 54_000 / job.examples)
     for row in rows.values():
         row["samples_per_second"] = 54_000 / row["seconds"]
         row["gflops"] = job.flops / job.examples * 54_000 / row["seconds"] / 1e9
-        row["rounds"], row["examples"] = options.repeats, job.examples
+        row["rounds"], row["examples"] = rounds, job.examples
     rows["ours"]["compile"] = COMPILE_SECONDS[job]
     torch = [row for name, row in rows.items() if name.startswith("PyTorch")]
     best = {"PyTorch best": min(torch, key=lambda row: row["seconds"])} if torch else {}
@@ -74,7 +76,7 @@ def lanes_on_cpu(options: argparse.Namespace) -> dict[str, float]:
             runners[name] = PEERS[name](job)
         except ImportError as error:
             print(f"{name}: not measured: {error}")
-    rows = summary(in_turn(runners, options.repeats), "lanes")
+    rows = summary(in_turn(runners, options.repeats * ROUNDS[32]), "lanes")
     ratios = {name: count * row["times_ours"] for name, row in rows.items() if name != "lanes"}
     torch = [ratio for name, ratio in ratios.items() if name.startswith("PyTorch")]
     best = {"PyTorch best": min(torch)} if torch else {}
