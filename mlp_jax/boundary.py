@@ -35,6 +35,7 @@ class Static(NamedTuple):
     probes: bool
     norm: str
     smoothing: bool
+    mixup: bool
     ema: bool
     distortions: tuple[str, ...]  # of augment.DISTORTIONS, in that order
     image_shape: tuple[int, int]  # (0, 0) without distortions
@@ -58,6 +59,7 @@ class Static(NamedTuple):
             clip=False,
             warmup=False,
             smoothing=False,
+            mixup=False,
             distortions=(),
             image_shape=(0, 0),
         )
@@ -82,6 +84,7 @@ class Hparams(NamedTuple):
     clip_norm: Array
     init_scale: Array
     label_smoothing: Array
+    mixup_alpha: Array
     ema_decay: Array
     schedule: ScheduleNumbers
     augment: DistortionNumbers
@@ -118,6 +121,7 @@ def split_config(
         probes=config.probes,
         norm=config.norm if config.hidden_sizes else "none",
         smoothing=config.label_smoothing > 0,
+        mixup=config.mixup_alpha > 0,
         ema=config.ema_decay > 0,
         distortions=distortions,
         image_shape=image_shape if distortions else (0, 0),

@@ -95,6 +95,7 @@ RANGES: dict[str, _Range] = {
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _NOT_NEGATIVE,
     "label_smoothing": _SHARE,
+    "mixup_alpha": _NOT_NEGATIVE,
     "ema_decay": _SHARE,
     "augment_shift": _whole(0, 1000),
     "augment_rotation": (lambda value: 0 <= value <= 180, "a number from 0 to 180"),

@@ -17,6 +17,7 @@ from mlp_jax.boundary import Hparams, Static, steps_per_epoch
 from mlp_jax.gradients import GRADIENTS
 from mlp_jax.losses import LOSSES, smooth
 from mlp_jax.metrics import confusion_matrix
+from mlp_jax.mixup import mix
 from mlp_jax.model import ACTIVATIONS, Layer, Params, dropout_masks, forward, init_params
 from mlp_jax.optimizers import OPTIMIZERS, Optimizer, add_decoupled_weight_decay, clip_by_global_norm
 from mlp_jax.schedules import learning_rate_factor
@@ -33,6 +34,7 @@ class Keys(NamedTuple):
     shuffle: Array
     dropout: Array
     augment: Array
+    mixup: Array
 
 
 class Data(NamedTuple):
@@ -212,7 +214,7 @@ class Step(NamedTuple):
 
 
 def draw_step(static: Static, hparams: Hparams, keys: Keys, step: Array, batch: Batch) -> Step:
-    """A batch as update `step` (from 0) trains on it: distorted, with smoothed targets and dropout's masks."""
+    """A batch as update `step` (from 0) trains on it: distorted, blended, with smoothed targets and dropout's masks."""
     masks: tuple[Array, ...] = ()
     if static.dropout:
         key = jax.random.fold_in(keys.dropout, step)
@@ -221,10 +223,13 @@ def draw_step(static: Static, hparams: Hparams, keys: Keys, step: Array, batch: 
         key = jax.random.fold_in(keys.augment, step)
         pixels = batch.pixels.astype(static.dtype)
         batch = batch._replace(pixels=augment(static.distortions, hparams.augment, key, static.image_shape, pixels))
-    targets = _targets(static, batch.labels)
+    inputs, targets = batch.inputs, _targets(static, batch.labels)
+    if static.mixup:
+        key = jax.random.fold_in(keys.mixup, step)
+        inputs, targets = mix(key, hparams.mixup_alpha, batch.size, inputs, targets)
     if static.smoothing:
         targets = smooth(targets, hparams.label_smoothing)
-    return Step(batch.inputs, targets, batch.real / batch.size, masks)
+    return Step(inputs, targets, batch.real / batch.size, masks)
 
 
 def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: Batch) -> Lane:

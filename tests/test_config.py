@@ -45,6 +45,7 @@ FIELDS: dict[str, tuple[list, list]] = {
     "clip_norm": ([0, 1.0], [-1, math.nan]),
     "norm": (["none", "layer"], ["batch", "", True]),
     "label_smoothing": ([0, 0.1], [1, -0.1, math.nan]),
+    "mixup_alpha": ([0, 0.2, 1], [-0.1, math.inf, math.nan]),
     "ema_decay": ([0, 0.999], [1, -0.1, 1 - 1e-9]),
     "augment_flip": ([True, False], [1, "left"]),
     "augment_shift": ([0, 2, 1000], [-1, 1001, 0.5]),

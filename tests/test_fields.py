@@ -159,6 +159,7 @@ ROWS: dict[str, Row] = {
     "weight_decay": Row(0.1),
     "decoupled_weight_decay": Row(True, given={"weight_decay": 0.1}),
     "label_smoothing": Row(0.1),
+    "mixup_alpha": Row(0.2),
     "ema_decay": Row(0.9, parameters_that_are_tested),
     "augment_flip": Row(True),
     "augment_shift": Row(1),

@@ -113,6 +113,7 @@ def test_a_purpose_more_leaves_the_others_their_keys():
 
 def test_the_result_does_not_depend_on_steps_per_call():
     features = {"dropout_rate": 0.3, "ema_decay": 0.9, "label_smoothing": 0.1, "augment_shift": 1, "norm": "layer"}
+    features |= {"mixup_alpha": 0.2}
     events = [train(small_config(steps_per_call=steps, **features)) for steps in (0, 1, 3, 7, 100)]
     assert [len(event) for event in events] == [2, 14, 6, 2, 2]
     assert all(same_bits(events[0][-1].lane, other[-1].lane) for other in events)
@@ -132,7 +133,7 @@ def test_another_number_does_not_compile_again():
     numbers |= {"eps": 1e-3, "seed": 5, "dropout_rate": 0.3, "clip_norm": 2.0, "num_epochs": 7, "warmup_epochs": 0.5}
     numbers |= {"init_scale": 0.5, "decay_rate": 0.3, "decay_epochs": 2.0, "final_factor": 0.1}
     extras = {"label_smoothing": 0.1, "ema_decay": 0.9, "augment_shift": 1, "augment_rotation": 1.0, "augment_erase": 1}
-    extras |= {"augment_scale": 0.1, "augment_shear": 0.1, "augment_elastic": 1.0}
+    extras |= {"augment_scale": 0.1, "augment_shear": 0.1, "augment_elastic": 1.0, "mixup_alpha": 0.1}
     base |= extras
     numbers |= {name: 2 * value for name, value in extras.items() if name != "ema_decay"} | {"ema_decay": 0.99}
     static = small_task(small_config(**base)).static
@@ -149,7 +150,7 @@ def test_another_number_does_not_compile_again():
 
 @pytest.mark.parametrize(
     "feature",
-    ["dropout_rate", "weight_decay", "clip_norm", "warmup_epochs", "label_smoothing", "ema_decay"]
+    ["dropout_rate", "weight_decay", "clip_norm", "warmup_epochs", "label_smoothing", "mixup_alpha", "ema_decay"]
     + [f"augment_{name}" for name in DISTORTIONS],
 )
 def test_a_feature_at_zero_is_not_in_the_program(feature):
@@ -299,8 +300,14 @@ def test_only_training_sees_distorted_images_and_smoothed_targets():
     drawn = draw_step(task.static, task.hparams, task.keys, jnp.int32(0), batch)
     assert (np.asarray(drawn.inputs) != np.asarray(batch.inputs)).any()
     np.testing.assert_allclose(drawn.targets, 0.8 * np.eye(4)[batch.labels] + 0.05, rtol=1e-6)
+    blending = small_task(small_config(mixup_alpha=1.0))
+    blended = draw_step(blending.static, blending.hparams, blending.keys, jnp.int32(0), batch)
+    assert (np.asarray(blended.inputs) != np.asarray(batch.inputs)).any()
+    assert (np.asarray(blended.targets).max(axis=1) < 1).any()
     plain = small_task(small_config())
     totals = [
-        evaluate(t.static, init_lane(t.static, t.hparams, t.keys).state.params, t.data, order) for t in (task, plain)
+        evaluate(t.static, init_lane(t.static, t.hparams, t.keys).state.params, t.data, order)
+        for t in (task, blending, plain)
     ]
-    assert same_bits(*totals)
+    assert same_bits(totals[0], totals[2])
+    assert same_bits(totals[1], totals[2])
