@@ -6,13 +6,14 @@ from jax import Array
 
 
 def mix(key: Array, alpha: Array, size: Array, inputs: Array, targets: Array) -> tuple[Array, Array]:
-    """x_i ← λ_i·x_i + (1 − λ_i)·x_j and y_i ← λ_i·y_i + (1 − λ_i)·y_j (Zhang et al. 2018).
+    """x_i ← λ·x_i + (1 − λ)·x_j and y_i ← λ·y_i + (1 − λ)·y_j (Zhang et al. 2018).
 
-    λ_i = max(β_i, 1 − β_i) with β_i ~ Beta(α, α) drawn for each row, so that an example's own label weighs most. Row
-    j is the next of the first `size` rows, the first after the last: batches are shuffled. `inputs` (batch, in),
-    `targets` (batch, classes).
+    λ = max(β, 1 − β) with β ~ Beta(α, α), so that an example's own label weighs most; one draw a batch, as in the
+    authors' program: one a row would cost a small net half as much again as the rest of its step. Row j is the next of
+    the first `size` rows, the first after the last: batches are shuffled. `inputs` (batch, in), `targets` (batch,
+    classes).
     """
-    beta = jax.random.beta(key, alpha, alpha, (len(inputs), 1), inputs.dtype)
+    beta = jax.random.beta(key, alpha, alpha, dtype=inputs.dtype)
     share = jnp.maximum(beta, 1 - beta)
     following = jnp.arange(1, len(inputs) + 1)
     partner = jnp.where(following.astype(size.dtype) < size, following, 0)
