@@ -13,7 +13,7 @@ from configs import best_grid
 
 
 def get_config() -> ConfigDict:
-    """784-1024×2-10 by the recipe of configs/best_grid.py, with mirrored images, larger batches and decay, half the rate."""
+    """784-1024×2-10 by the recipe of configs/best_grid.py: mirrored images, larger batches and decay, half the rate."""
     config = best_grid.get_config()
     config.seeds = 5
     config.augment_flip = True
