@@ -15,22 +15,21 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import reach, results
 from benchmarks.jobs import Job
-from benchmarks.measure import Epoch, bandwidth, busy_cores, in_turn, peak, summary
+from benchmarks.measure import Epoch, bandwidth, beside_peak, busy_cores, in_turn, summary
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 CPU_PARTS = ("start-up", "memory", "batch", "lanes", "sweep", "grid", "scaling")
 GPU_PARTS = ("batch", "lanes", "scaling", "whole-grid")
 SHORT = ("start-up", "memory", "batch", "lanes", "sweep", "grid")
-EXAMPLES = {1: 500, 32: 16_000, 256: 25_600}  # of an epoch in the short form; figures are scaled to 54,000
-ROUNDS = {1: 1, 32: 3, 256: 3}  # for each of --repeats: the shorter an epoch, the more of it a disturbance spoils
+EXAMPLES = {1: 2_000, 32: 16_000, 256: 25_600}  # of an epoch in the short form; figures are scaled to 54,000
+MORE_ROUNDS = 3  # times --repeats where an epoch is short: the shorter, the more of it a disturbance spoils
 
 
 def contest(batch: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def contest(batch: int, options: argparse.Namespace) -> dict[str, Any]:
             runners[name] = make(job)
         except ImportError as error:
             absent[name] = {"absent": str(error)}
-    rounds = options.repeats * ROUNDS[batch]
+    rounds = options.repeats * (MORE_ROUNDS if batch > 1 else 1)
     rows = summary(in_turn(runners, rounds), "ours", 54_000 / job.examples)
     for row in rows.values():
         row["samples_per_second"] = 54_000 / row["seconds"]
@@ -76,7 +75,7 @@ def lanes_on_cpu(options: argparse.Namespace) -> dict[str, float]:
             runners[name] = PEERS[name](job)
         except ImportError as error:
             print(f"{name}: not measured: {error}")
-    rows = summary(in_turn(runners, options.repeats * ROUNDS[32]), "lanes")
+    rows = summary(in_turn(runners, options.repeats * MORE_ROUNDS), "lanes")
     ratios = {name: count * row["times_ours"] for name, row in rows.items() if name != "lanes"}
     torch = [ratio for name, ratio in ratios.items() if name.startswith("PyTorch")]
     best = {"PyTorch best": min(torch)} if torch else {}
@@ -126,19 +125,6 @@ def scaling(options: argparse.Namespace) -> dict[str, Any]:
     return table
 
 
-def beside_peak(measured: Callable[[], dict[str, Any]], result: dict[str, Any]) -> dict[str, Any]:
-    """Measured rows, each with its share of the peak: the better of two looks, before and after.
-
-    A virtual machine's peak is another from one minute to the next.
-    """
-    before, rows = peak(), measured()
-    result["peak"] = max(before, peak())
-    for row in rows.values():
-        if "gflops" in row:
-            row["share_of_peak"] = row["gflops"] / result["peak"]
-    return rows
-
-
 def whole_grid() -> dict[str, float]:
     """Wall seconds of configs/sweep_assignment.py with its study and files, on the data in MLP_JAX_DATA_DIR."""
     import subprocess
@@ -162,11 +148,11 @@ def measure(part: str, options: argparse.Namespace, result: dict[str, Any]) -> N
         result["memory"] = {"run": processes.peak_memory()}
     elif part == "batch":
         for batch in map(int, options.batches.split(",")):
-            result[f"batch {batch}"] = beside_peak(partial(contest, batch, options), result)
+            result[f"batch {batch}"] = beside_peak(partial(contest, batch, options))
             print(*results.contestants({f"batch {batch}": result[f"batch {batch}"]}), sep="\n", flush=True)
     elif part == "lanes":
         lanes = partial(lanes_on_accelerator, options)
-        result["lanes"] = beside_peak(lanes, result) if accelerator else lanes_on_cpu(options)
+        result["lanes"] = beside_peak(lanes) if accelerator else lanes_on_cpu(options)
     elif part == "sweep":
         result["sweep"] = processes.sweep(options.trials, options.examples)
     elif part == "grid":
@@ -174,7 +160,7 @@ def measure(part: str, options: argparse.Namespace, result: dict[str, Any]) -> N
 
         result["grid"] = estimate(3_200, 1)
     elif part == "scaling":
-        result["scaling"] = beside_peak(partial(scaling, options), result)
+        result["scaling"] = beside_peak(partial(scaling, options))
     else:
         result["whole-grid"] = whole_grid()
 

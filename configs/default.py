@@ -42,7 +42,7 @@ def get_config() -> ConfigDict:
     config.weight_decay = 0.0  # λ: λ/2·‖W‖² in the objective, weights only
     config.decoupled_weight_decay = False  # take λ out of the objective and add −η·λ·w to the update (AdamW)
     config.label_smoothing = 0.0  # share of each target spread over all classes, in [0, 1); validation has none
-    config.mixup_alpha = 0.0  # α: examples of a batch blended in pairs, image and target alike, λ ~ Beta(α, α); 0: off
+    config.mixup_alpha = 0.0  # α: each example blended with another of its batch, by shares from Beta(α, α); 0: off
     config.clip_norm = 0.0  # largest global norm of the gradient; 0: off
 
     # Optimizer

@@ -1,6 +1,8 @@
 """The second search behind configs/best_small.py: blended images, more decay, with three seeds each.
 
 python main.py --config=configs/sweep_best_small_mixup.py
+
+Its kept figures are of commit e9df5e3, where each row of a batch was blended by a share of its own.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import reach
+from benchmarks import measure, reach
 from benchmarks.jobs import Job
 
 
@@ -40,6 +40,15 @@ def test_only_a_fall_of_more_than_a_fifth_is_told():
         "sweep: peak_mb fell by 23%: 1e+03 before, 1.3e+03 now",
     ]
     assert not reach.fallen({"sweep": {"ratio": 1.7, "peak_mb": 1200}}, earlier)
+
+
+def test_the_peak_is_the_better_of_a_look_before_and_one_after(monkeypatch):
+    looks = iter([100.0, 80.0, 80.0, 160.0])
+    monkeypatch.setattr(measure, "peak", lambda: next(looks))
+    for share in (0.4, 0.25):
+        rows = measure.beside_peak(lambda: {"ours": {"gflops": 40.0}, "a peer": {"absent": "not installed"}})
+        assert rows["ours"]["share_of_peak"] == share
+        assert rows["a peer"] == {"absent": "not installed"}
 
 
 def test_a_step_s_useful_flops_are_those_counted_by_hand():

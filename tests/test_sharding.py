@@ -66,6 +66,14 @@ def test_no_feature_costs_a_second_all_reduce(fields):
     assert collectives(program.train_steps) == ["all-reduce"]
 
 
+def test_blending_reaches_across_devices():
+    """Its partner may lie on another device, also in the short last batch: the same training, more collectives."""
+    fields = FIELDS | {"mixup_alpha": 1.0, "num_epochs": 2}
+    one, (many, program) = trained("data:1", **fields)[0], trained("data:4", **fields)
+    assert_close(many.state.params, one.state.params, 1e-5)
+    assert sorted(collectives(program.train_steps)) == ["all-gather", "all-gather", "all-reduce"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", ["data:4", *SLOW_MESHES])
 def test_in_float64_the_devices_agree_to_rounding(mesh):

@@ -107,7 +107,7 @@ def test_a_purpose_more_leaves_the_others_their_keys():
     root = jax.random.key(7)
     few = jax.random.key_data(jax.random.split(root, 4))
     assert (few == jax.random.key_data(jax.random.split(root, 9))[:4]).all()
-    assert Keys._fields[:4] == ("split", "init", "shuffle", "dropout")
+    assert Keys._fields[:5] == ("split", "init", "shuffle", "dropout", "augment")
     assert (few == jnp.stack([jax.random.key_data(key) for key in make_keys(7)[:4]])).all()
 
 
@@ -304,6 +304,8 @@ def test_only_training_sees_distorted_images_and_smoothed_targets():
     blended = draw_step(blending.static, blending.hparams, blending.keys, jnp.int32(0), batch)
     assert (np.asarray(blended.inputs) != np.asarray(batch.inputs)).any()
     assert (np.asarray(blended.targets).max(axis=1) < 1).any()
+    later = draw_step(blending.static, blending.hparams, blending.keys, jnp.int32(1), batch)
+    assert (np.asarray(later.targets) != np.asarray(blended.targets)).any()
     plain = small_task(small_config())
     totals = [
         evaluate(t.static, init_lane(t.static, t.hparams, t.keys).state.params, t.data, order)
