@@ -2,8 +2,8 @@
 
 python main.py --config=configs/sweep_best_fashion_mixup.py
 
-Its kept figures are of commit e9df5e3, where each row of a batch was blended by a share of its own; six of the eight trials
-were run.
+Its kept figures are of commit e9df5e3, where each row of a batch was blended by a share of its own; six of the
+eight trials were run.
 """
 
 from ml_collections import ConfigDict
