@@ -1,8 +1,8 @@
 """Keeps what RESULTS.md is made of: figures of finished runs as results/NAME.json, and their learning curves.
 
-python -m benchmarks.records keep NAME WORKDIR     # a run or a sweep
-python -m benchmarks.records ablate NAME FOLDER    # configs/NAME.py without each of its ingredients, on validation
-python -m benchmarks.records curves NAME …         # results/curves.png, of kept runs with validation
+python -m benchmarks.records keep NAME WORKDIR              # a run or a sweep
+python -m benchmarks.records ablate NAME FOLDER [FIELD …]   # configs/NAME.py without its ingredients, on validation
+python -m benchmarks.records curves NAME …                  # results/curves.png, of kept runs with validation
 """
 
 import json
@@ -48,11 +48,12 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def ablate(name: str, folder: Path) -> None:
+def ablate(name: str, folder: Path, fields: list[str]) -> None:
     """results/ablation_NAME.json: accuracy on validation after the last epoch, five seeds, of the recipe of
-    configs/NAME.py and of the same with one ingredient after the other set back to the default; runs in `folder`."""
+    configs/NAME.py and of the same with one ingredient after the other set back to the default (those of `fields`, or
+    all); runs in `folder`."""
     recipe, before = load(ROOT / "configs" / f"{name}.py"), default.get_config()
-    fields = [field for field in INGREDIENTS if recipe[field] != before[field]]
+    fields = fields or [field for field in INGREDIENTS if recipe[field] != before[field]]
     rows = []
     for field in ("", *fields):
         workdir = folder / (f"without_{field}" if field else name)
@@ -85,6 +86,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "keep":
         keep(sys.argv[2], Path(sys.argv[3]))
     elif sys.argv[1] == "ablate":
-        ablate(sys.argv[2], Path(sys.argv[3]))
+        ablate(sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
     else:
         curves(sys.argv[2:])
