@@ -20,10 +20,10 @@ def read(path: Path) -> Result:
 
 
 def write(path: Path, result: Result) -> None:
-    """JSON, replaced at once."""
+    """JSON, its parts and rows as measured, replaced at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+    temporary.write_text(json.dumps(result, indent=1) + "\n")
     temporary.replace(path)
 
 
