@@ -113,20 +113,23 @@ COMPILE = """
 import jax
 from configs.default import get_config
 from mlp_jax import runtime
+runtime.usable_cores = lambda: {cores}
 runtime.prepare(get_config())
 print(jax.jit(lambda x: x * 2 + 1)(20), jax.device_count())
 """
 
 
-def compile_in(cache: Path) -> subprocess.CompletedProcess[str]:
+def compile_in(cache: Path, cores: int = 1) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     env |= {"XDG_CACHE_HOME": str(cache), "JAX_PLATFORMS": "cpu"}
-    return subprocess.run([sys.executable, "-c", COMPILE], env=env, capture_output=True, text=True, check=True)
+    return subprocess.run(
+        [sys.executable, "-c", COMPILE.format(cores=cores)], env=env, capture_output=True, text=True, check=True
+    )
 
 
 def test_a_broken_entry_costs_one_compilation_and_is_gone(tmp_path):
     """In processes of their own: JAX itself warns of an entry that it cannot read, and leaves it there."""
-    folder = tmp_path / "mlp_jax/xla"
+    folder = tmp_path / "mlp_jax/xla/1-cores"
     assert compile_in(tmp_path).stdout == "41 1\n"
     entries = [path for path in folder.iterdir() if path.name.endswith("-cache")]
     assert entries
@@ -135,6 +138,16 @@ def test_a_broken_entry_costs_one_compilation_and_is_gone(tmp_path):
     second = compile_in(tmp_path)
     assert (second.stdout, second.stderr) == ("41 1\n", "")
     assert not [path for path in folder.iterdir() if path.is_file() and path.read_bytes() == b"broken"]
+
+
+def test_a_program_compiled_for_one_core_is_not_used_on_more(tmp_path):
+    """XLA divides a program's loops by the number of cores, which its keys do not hold."""
+    assert compile_in(tmp_path, cores=1).stdout == "41 1\n"
+    kept = set(tmp_path.rglob("*-cache"))
+    assert kept
+    assert compile_in(tmp_path, cores=3).stdout == "41 1\n"
+    added = set(tmp_path.rglob("*-cache")) - kept
+    assert len(added) == len(kept)
 
 
 def test_a_run_says_what_it_ran_on():
