@@ -79,7 +79,7 @@ def backprop(
         w, grad_b = params[index].w, jnp.sum(delta, axis=0)
         if index < len(params) - 1:
             delta = norm_delta(delta, *cache.norms[index])
-        grad_w = product(transposed(cache.inputs[index]), delta)
+        grad_w = product(transposed(cache.inputs[index], delta.shape[1]), delta)
         grads.append(Layer(grad_w + hparams.weight_decay * w if static.l2 else grad_w, grad_b))
         if index > 0:
             below = product(delta, w.T)

@@ -96,13 +96,16 @@ def init_params(key: Array, sizes: tuple[int, ...], init: str, init_scale: Array
     )
 
 
-def transposed(a: Array) -> Array:
-    """a^T; of float32 on a CPU an array of its own.
+WIDE = 16  # columns from which a product gains by XLA's fast kernels
+
+
+def transposed(a: Array, columns: int) -> Array:
+    """a^T as the left factor of a product with `columns` columns; of float32 on a CPU an array of its own.
 
     XLA gives a product to its fast kernels there if it runs along the rows of the left factor; a transpose that it may
     take into the product makes it run along columns (docs/performance.md has the gain).
     """
-    fast = jax.default_backend() == "cpu" and a.dtype == jnp.float32
+    fast = jax.default_backend() == "cpu" and a.dtype == jnp.float32 and columns >= WIDE
     return lax.optimization_barrier(a.T) if fast else a.T
 
 
@@ -119,7 +122,7 @@ def _float_product(precision: lax.Precision) -> Callable[[Array, Array], Array]:
     def along(a: Array, db: Array) -> Array:
         if len(a) == 1:
             return jnp.sum(a.T * db, axis=0, keepdims=True)
-        return lax.dot_general(transposed(a), db, (((0,), (0,)), ((), ())), precision=precision)
+        return lax.dot_general(transposed(a, db.shape[1]), db, (((0,), (0,)), ((), ())), precision=precision)
 
     product = jax.custom_jvp(dot)
     product.defjvps(lambda da, ab, a, b: dot(da, b), lambda db, ab, a, b: along(a, db))
