@@ -14,6 +14,7 @@ from mlp_jax.model import (
     NORM_EPS,
     NORMS,
     PRECISIONS,
+    WIDE,
     Layer,
     dropout_masks,
     forward,
@@ -266,12 +267,12 @@ def test_a_layer_norm_sees_neither_the_scale_nor_the_mean_of_its_input():
 
 @pytest.mark.parametrize("lanes", [0, 3])
 @pytest.mark.parametrize("rows", [1, 2, 5])
-def test_a_product_has_the_derivatives_of_any_product(lanes, rows):
+@pytest.mark.parametrize("columns", [3, WIDE])
+def test_a_product_has_the_derivatives_of_any_product(lanes, rows, columns):
     # d(ab) = da·b + a·db and its transposes d·b^T, a^T·d in float64 NumPy; with lanes, under vmap.
     generator = np.random.default_rng(0)
-    shapes = (lanes or 1, rows, 7), (7, 3), (rows, 3)
-    a, b, d = (generator.normal(size=shape) for shape in shapes)
-    da, db = (generator.normal(size=shape) for shape in ((rows, 7), (7, 3)))
+    shapes = (lanes or 1, rows, 7), (7, columns), (rows, columns), (rows, 7), (7, columns)
+    a, b, d, da, db = (generator.normal(size=shape) for shape in shapes)
     product, b32 = PRECISIONS["float32"], jnp.asarray(b, jnp.float32)
 
     def derivatives(a):
