@@ -12,7 +12,7 @@ from jax import Array
 
 from mlp_jax.boundary import Hparams, Static
 from mlp_jax.losses import LOSSES, l2_penalty
-from mlp_jax.model import ACTIVATIONS, NORMS, PRECISIONS, Layer, Params, forward, transposed
+from mlp_jax.model import ACTIVATIONS, NORMS, PRECISIONS, Layer, Params, forward
 
 Gradient = tuple[tuple[Array, Array], Params]  # (objective, logits), gradient
 
@@ -79,7 +79,7 @@ def backprop(
         w, grad_b = params[index].w, jnp.sum(delta, axis=0)
         if index < len(params) - 1:
             delta = norm_delta(delta, *cache.norms[index])
-        grad_w = product(transposed(cache.inputs[index], delta.shape[1]), delta)
+        grad_w = product(cache.inputs[index].T, delta)
         grads.append(Layer(grad_w + hparams.weight_decay * w if static.l2 else grad_w, grad_b))
         if index > 0:
             below = product(delta, w.T)

@@ -96,37 +96,22 @@ def init_params(key: Array, sizes: tuple[int, ...], init: str, init_scale: Array
     )
 
 
-WIDE = 16  # columns from which a product gains by XLA's fast kernels
-
-
-def transposed(a: Array, columns: int) -> Array:
-    """a^T as the left factor of a product with `columns` columns; of float32 on a CPU an array of its own.
-
-    XLA gives a product to its fast kernels there if it runs along the rows of the left factor; a transpose that it may
-    take into the product makes it run along columns (docs/performance.md has the gain).
-    """
-    fast = jax.default_backend() == "cpu" and a.dtype == jnp.float32 and columns >= WIDE
-    return lax.optimization_barrier(a.T) if fast else a.T
-
-
 def _float_product(precision: lax.Precision) -> Callable[[Array, Array], Array]:
-    """a·b, whose gradient by b is taken as the backprop by hand takes it: `transposed(a)` times the gradient above.
+    """a·b, with a·db of one row written elementwise, so that its gradient by b is a column times a row.
 
-    That is how fast it is computed, not what: with a·db written as (a^T)^T·db, `jax.grad` finds that product. Of one
-    row it is a column times a row, elementwise, which XLA fuses.
+    XLA fuses that with the optimizer's update (docs/performance.md has the gain). What `jax.grad` makes of the product
+    itself stays a product and a transpose.
     """
 
     def dot(a: Array, b: Array) -> Array:
         return jnp.dot(a, b, precision=precision)
 
-    def along(a: Array, db: Array) -> Array:
-        if len(a) == 1:
-            return jnp.sum(a.T * db, axis=0, keepdims=True)
-        return lax.dot_general(transposed(a, db.shape[1]), db, (((0,), (0,)), ((), ())), precision=precision)
-
-    product = jax.custom_jvp(dot)
-    product.defjvps(lambda da, ab, a, b: dot(da, b), lambda db, ab, a, b: along(a, db))
-    return lambda a, b: product(a, b) if a.ndim == 2 else dot(a, b)
+    row_dot = jax.custom_jvp(dot)
+    row_dot.defjvps(
+        lambda da, ab, a, b: dot(da, b),
+        lambda db, ab, a, b: jnp.sum(a.T * db, axis=0, keepdims=True),
+    )
+    return lambda a, b: row_dot(a, b) if a.shape[:-1] == (1,) else dot(a, b)
 
 
 def _bfloat16_product(a: Array, b: Array) -> Array:

@@ -14,7 +14,6 @@ from mlp_jax.model import (
     NORM_EPS,
     NORMS,
     PRECISIONS,
-    WIDE,
     Layer,
     dropout_masks,
     forward,
@@ -267,7 +266,7 @@ def test_a_layer_norm_sees_neither_the_scale_nor_the_mean_of_its_input():
 
 @pytest.mark.parametrize("lanes", [0, 3])
 @pytest.mark.parametrize("rows", [1, 2, 5])
-@pytest.mark.parametrize("columns", [3, WIDE])
+@pytest.mark.parametrize("columns", [3, 16])
 def test_a_product_has_the_derivatives_of_any_product(lanes, rows, columns):
     # d(ab) = da·b + a·db and its transposes d·b^T, a^T·d in float64 NumPy; with lanes, under vmap.
     generator = np.random.default_rng(0)
