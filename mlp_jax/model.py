@@ -97,10 +97,10 @@ def init_params(key: Array, sizes: tuple[int, ...], init: str, init_scale: Array
 
 
 def _float_product(precision: lax.Precision) -> Callable[[Array, Array], Array]:
-    """a·b, with a·db of one row written elementwise, so that its gradient by b is a column times a row.
+    """a·b. For one row a·db is written elementwise, so that the gradient by b is a column times a row.
 
-    XLA fuses that with the optimizer's update (docs/performance.md has the gain). What `jax.grad` makes of the product
-    itself stays a product and a transpose.
+    XLA makes one loop of that, and a product and a transpose of what `jax.grad` finds in the product itself
+    (docs/performance.md has the gain).
     """
 
     def dot(a: Array, b: Array) -> Array:
