@@ -26,6 +26,7 @@ lint: .venv/development ## formatter, linter, type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 docs: .venv/documentation ## the pages of docs/ as HTML in docs/_build/html, every link checked
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html

@@ -6,6 +6,7 @@ Whatever makes no sense ends in one line on stderr and exit status 2, before any
 import contextlib
 import io
 import itertools
+import json
 import os
 import re
 import signal
@@ -19,11 +20,11 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict
 
-from mlp_jax import config as configs
-from mlp_jax import processes
-from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of
-from mlp_jax.processes import ALONE, Joining
-from mlp_jax.tracking import redact
+from mlp_jax import questions
+from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of, redact
+from mlp_jax.runs import cluster as processes
+from mlp_jax.runs import config as configs
+from mlp_jax.runs.cluster import ALONE, Joining
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "default.py"
 MODES = ("train", "evaluate", "predict", "best", "report", "gradcheck")
@@ -158,6 +159,7 @@ def resolve(options: Options) -> ConfigDict:
         start.resume = configs.load(DEFAULT_CONFIG).resume  # it was said of an earlier start
     config = configs.override(start, options.overrides)
     configs.validate(config)
+    questions.validate(config)
     if resumes and options.mode == "train" and config.resume != "never":
         configs.check_resume(configs.from_json(stored), config, options.workdir)
     return config
@@ -181,21 +183,21 @@ def new_workdir(config: ConfigDict) -> Iterator[Path]:
 
 def train(config: ConfigDict, workdir: str = "", joining: Joining = ALONE) -> None:
     """Do what the config describes, a set of experiments, a sweep or a run, in `workdir` or in a new folder."""
-    from mlp_jax import runtime
+    from mlp_jax.runs import runtime
 
     processes.check(joining, bool({"sweep", "experiments"} & set(config)) or config.seeds > 1, workdir)
     runtime.prepare(config, processes.join(joining))
     with contextlib.nullcontext(Path(workdir)) if workdir else new_workdir(config) as folder:
         if "experiments" in config:
-            from mlp_jax.questions import bound
+            from mlp_jax.questions import answer_all
 
-            bound.run(config, folder)
+            answer_all.run(config, folder)
         elif "sweep" in config:
-            from mlp_jax import sweep
+            from mlp_jax.sweeps import sweep
 
             sweep.run(config, folder)
         else:
-            from mlp_jax import experiment
+            from mlp_jax.runs import run as experiment
 
             experiment.run(config, folder)
 
@@ -206,7 +208,7 @@ def dispatch(options: Options) -> int:
     if options.mode == "train":
         train(config, options.workdir, options.joining)
         return 0
-    from mlp_jax import runtime
+    from mlp_jax.runs import runtime
 
     runtime.prepare(config)
     if options.mode == "gradcheck":
@@ -217,22 +219,44 @@ def dispatch(options: Options) -> int:
         return 0 if passed else 1
     workdir = Path(options.workdir)
     if options.mode == "evaluate":
-        from mlp_jax.saved import evaluate
+        from mlp_jax.runs.saved import evaluate
 
         evaluate(config, workdir)
     elif options.mode == "predict":
-        from mlp_jax.saved import predict
+        from mlp_jax.runs.saved import predict
 
         predict(config, workdir, options.inputs)
     elif options.mode == "best":
-        from mlp_jax.sweep import best
+        from mlp_jax.sweeps.sweep import best
 
         best(config, workdir, options.output)
     else:
-        from mlp_jax.report import write
-
-        write(config, workdir)
+        report(config, workdir)
     return 0
+
+
+def report(config: ConfigDict, folder: Path) -> None:
+    """report.html of a workdir once more, from its files, a run's or a sweep's with its pictures."""
+    from mlp_jax.files.workdir import read_if_there
+    from mlp_jax.reports import run as run_report
+    from mlp_jax.reports import sweep as sweep_report
+
+    defaults = json.loads(configs.to_json(configs.complete({})))
+    try:
+        if "experiments" in config:
+            from mlp_jax.questions import answer_all
+
+            answer_all.write(config, folder)
+        elif "sweep" in config:
+            importance = read_if_there(folder / sweep_report.IMPORTANCE)
+            sweep_report.write_sweep_plots(folder, importance)
+            sweep_report.write_sweep_report(folder, defaults, importance)
+        else:
+            run_report.write_run_plots(folder)
+            run_report.write_run_report(folder, defaults)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(f"{folder}: its files are not as a run or a sweep wrote them: {error!r}") from error
+    print(folder / "report.html")
 
 
 def exit_status(program: str, action: Callable[[], int]) -> int:

@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from main import exit_status
 from main import train as train_config
-from mlp_jax import config as configs
-from mlp_jax import spelling
 from mlp_jax.errors import UserError
+from mlp_jax.runs import config as configs
+from mlp_jax.runs import spelling
 
 
 class _Parser(argparse.ArgumentParser):

@@ -169,7 +169,7 @@ def machine(device: str) -> dict[str, Any]:
     """Device, cores and versions."""
     import jax
 
-    from mlp_jax.runtime import describe
+    from mlp_jax.runs.runtime import describe
 
     told = describe()
     return {
@@ -199,7 +199,7 @@ def main() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu" if options.device == "cpu" else "")
     import jax
 
-    from mlp_jax import config, runtime
+    from mlp_jax.runs import config, runtime
 
     cores = min(runtime.usable_cores(), 2)
     if options.device == "cpu":

@@ -17,7 +17,7 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
-MATHEMATICS = ("model", "losses", "gradients", "gradcheck", "optimizers", "schedules", "metrics", "train")
+MATHEMATICS = ("model", "losses", "gradients", "gradcheck", "optimizers", "schedules", "metrics", "training")
 SEEDS, LANES, EPOCHS = 8, 16, 8
 
 
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 def tests() -> Row:
     """The tests of the mathematics on the device; `tests/conftest.py` reads the variable."""
-    files = [f"tests/test_{name}.py" for name in MATHEMATICS]
+    files = [f"tests/mathematics/test_{name}.py" for name in MATHEMATICS]
     env = os.environ | {"MLP_JAX_TEST_DEVICE": "any"}
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", *files]
     start = time.perf_counter()
@@ -45,7 +45,7 @@ def tests() -> Row:
 
 def config_of(**fields: Any) -> Any:
     """The net of this check; fields override."""
-    from mlp_jax.config import complete
+    from mlp_jax.runs.config import complete
 
     own = {"dataset": "digits", "hidden_sizes": (64, 64), "batch_size": 32, "num_epochs": EPOCHS, "learning_rate": 3e-3}
     return complete({**own, **fields})
@@ -55,8 +55,8 @@ def train_alone(config: Any, dataset: Any, mesh: str) -> tuple[Any, list[float],
     """The lane on the host, the seconds of its epochs, and those of compiling."""
     import jax
 
-    from mlp_jax.fit import Compiler, fit, make_task, place_data
-    from mlp_jax.sharding import placements
+    from mlp_jax.lanes.fit import Compiler, fit, make_task, place_data
+    from mlp_jax.lanes.placement import placements
 
     place = placements(mesh)[0]
     task = make_task(
@@ -70,7 +70,7 @@ def train_alone(config: Any, dataset: Any, mesh: str) -> tuple[Any, list[float],
 
 def train_many(configs: list[Any], dataset: Any) -> tuple[list[Any], float]:
     """The members of a population at their ends, and the seconds it took with compiling."""
-    from mlp_jax.population import Member, Population
+    from mlp_jax.lanes.population import Member, Population
 
     start = time.perf_counter()
     members = dict(Population(dataset).train([Member(config) for config in configs]))
@@ -90,7 +90,7 @@ def rows() -> Iterator[Row]:
     """Every check but the tests."""
     import jax
 
-    from mlp_jax.data import load
+    from mlp_jax.data.datasets import load
 
     dataset = load("digits", "", "")
     accuracy: dict[str, list[float]] = {}
@@ -134,7 +134,7 @@ def table(found: list[Row]) -> str:
 def main() -> None:
     """Runs the checks; the tests first, since some accelerators serve one process at a time."""
     found = [tests()]
-    from mlp_jax import runtime
+    from mlp_jax.runs import runtime
 
     runtime.prepare(config_of())
     import jax

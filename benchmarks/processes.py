@@ -15,12 +15,13 @@ ROOT = Path(__file__).parent.parent
 START = """
 import time; start = time.perf_counter()
 import sys; sys.path.insert(0, {root!r})
-from mlp_jax import config, runtime
+from mlp_jax.runs import config
+from mlp_jax.runs import runtime
 c = config.complete({{"dataset": "digits", "num_epochs": 1}})
 runtime.prepare(c)
-from mlp_jax.data import load
-from mlp_jax.fit import Compiler, fit, make_task, place_data
-from mlp_jax.sharding import placements
+from mlp_jax.data.datasets import load
+from mlp_jax.lanes.fit import Compiler, fit, make_task, place_data
+from mlp_jax.lanes.placement import placements
 d = load("digits", "", "")
 p = placements("")[0]
 t = make_task(c, d, place_data(d.train_images, d.train_labels, d.scale, p), p)
@@ -95,7 +96,7 @@ def _python(cache: str, *arguments: str) -> str:
 
 def _write_images(folder: Path, count: int) -> None:
     from benchmarks.jobs import data
-    from mlp_jax.idx import encode
+    from mlp_jax.data.idx import encode
 
     folder.mkdir()
     images, labels = data(count)

@@ -11,10 +11,10 @@ import numpy as np
 from benchmarks import reference
 from benchmarks.jobs import Job, data
 from benchmarks.measure import Epoch
-from mlp_jax import config
-from mlp_jax.data import Dataset
-from mlp_jax.fit import Compiler, Task, make_task, order_of, place_data
-from mlp_jax.sharding import placements
+from mlp_jax.data.datasets import Dataset
+from mlp_jax.lanes.fit import Compiler, Task, make_task, order_of, place_data
+from mlp_jax.lanes.placement import placements
+from mlp_jax.runs import config
 
 COMPILE_SECONDS: dict[Job, float] = {}
 
@@ -68,7 +68,7 @@ def lanes_in_turn(job: Job) -> Epoch:
 
 def lanes_abreast(job: Job, count: int) -> Epoch:
     """`count` lanes side by side on one device, as a population trains on an accelerator."""
-    from mlp_jax.abreast import compile_abreast, stack
+    from mlp_jax.lanes.abreast import compile_abreast, stack
 
     tasks = [task_of(job, learning_rate=1e-3 / (1 + index)) for index in range(min(count, 2))]
     tasks = (tasks * count)[:count]

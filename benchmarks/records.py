@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from configs import default
-from mlp_jax.config import load
-from mlp_jax.plots import Panel, lines
+from mlp_jax.reports.plots import Panel, lines
+from mlp_jax.runs.config import load
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"

@@ -27,10 +27,10 @@ def measure(meshes: list[str], batches: list[int], steps: int, repeats: int) -> 
     """Median seconds of a step for every mesh and batch size; the meshes take turns."""
     import jax
 
-    from mlp_jax.config import complete
-    from mlp_jax.data import Dataset
-    from mlp_jax.fit import Compiler, make_task, order_of, place_data
-    from mlp_jax.sharding import placements
+    from mlp_jax.data.datasets import Dataset
+    from mlp_jax.lanes.fit import Compiler, make_task, order_of, place_data
+    from mlp_jax.lanes.placement import placements
+    from mlp_jax.runs.config import complete
 
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (ROWS, 784), np.uint8), rng.integers(0, 10, ROWS)
@@ -89,7 +89,7 @@ def main() -> None:
     if given.join:
         import jax
 
-        from mlp_jax.processes import Joining, join
+        from mlp_jax.runs.cluster import Joining, join
 
         port, count, number = map(int, given.join.split(","))
         if count > 1:

@@ -40,8 +40,8 @@ BEATS, READS = 50, 5
 def open_one(url: str, folder: Path, trials: int, name: str = "workers", heartbeat: float = 15.0) -> Any:
     """A study of the benchmark, as one more worker sees it."""
     from configs import default
-    from mlp_jax.dialect import parse
-    from mlp_jax.search import open_study
+    from mlp_jax.sweeps.dialect import parse
+    from mlp_jax.sweeps.study import open_study
 
     fields = {"method": "random", "name": name, "run_cap": trials, "parameters": PARAMETERS}
     return open_study(parse(fields, default.get_config()), folder, url, heartbeat_seconds=heartbeat)
@@ -49,7 +49,7 @@ def open_one(url: str, folder: Path, trials: int, name: str = "workers", heartbe
 
 def work(url: str, folder: Path, trials: int, batch: int, pause: float, go: Any, reports: Any) -> None:
     """One worker's life: it opens the study, waits until all have, and reports what it did."""
-    from mlp_jax.search import Outcome
+    from mlp_jax.sweeps.study import Outcome
 
     study = open_one(url, folder, trials)
     reports.put("open")
@@ -191,7 +191,7 @@ def measure(url: str, folder: Path, workers: int, trials: int, batch: int, pause
 
 def heartbeat(url: str, folder: Path, batch: int) -> dict[str, Any]:
     """What a beat of a worker that holds `batch` trials costs."""
-    from mlp_jax.search import Outcome
+    from mlp_jax.sweeps.study import Outcome
 
     study = open_one(url, folder / "heart", batch, "heart", heartbeat=1e9)
     held = study.ask(batch)

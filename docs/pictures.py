@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from mlp_jax.plots import Panel, lines  # noqa: E402
+from mlp_jax.reports.plots import Panel, lines  # noqa: E402
 
 IMAGES, RUNS = ROOT / "docs/images", ROOT / "runs/docs"
 SGD = "--config.optimizer=sgd --config.num_epochs=3"

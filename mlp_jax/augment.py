@@ -1,4 +1,4 @@
-"""Distortions of a batch of images inside the compiled step: flips, shifts, affine and elastic maps, erased squares.
+"""What a step does to its batch of images: flips, shifts, affine and elastic maps, erased squares; and mixup.
 
 All that move pixels are one map of coordinates, so an image is resampled once. Each distortion draws from a key of its
 own: the numbers of one do not depend on which others are on. Rows are images of `shape` (height, width), flattened,
@@ -150,3 +150,21 @@ def _outside_squares(key: Array, side: Array, n: int, shape: tuple[int, int], dt
 
     square = within(centre_y, shape[0])[:, :, None] & within(centre_x, shape[1])[:, None, :]
     return 1 - square.astype(dtype).reshape(n, -1)
+
+
+def mix(key: Array, alpha: Array, size: Array, inputs: Array, targets: Array) -> tuple[Array, Array]:
+    """x_i ← s·x_i + (1 − s)·x_j and y_i ← s·y_i + (1 − s)·y_j (Zhang et al. 2018).
+
+    s = max(β, 1 − β) with β ~ Beta(α, α), so that an example's own label weighs most; one draw a batch, as in the
+    authors' program: one a row took a step of a small net 1.6 times as long. Row j is the next of the first `size`
+    rows, the first after the last: batches are shuffled. `inputs` (batch, in), `targets` (batch, classes).
+    """
+    beta = jax.random.beta(key, alpha, alpha, dtype=inputs.dtype)
+    share = jnp.maximum(beta, 1 - beta)
+    following = jnp.arange(1, len(inputs) + 1)
+    partner = jnp.where(following.astype(size.dtype) < size, following, 0)
+
+    def blend(rows: Array) -> Array:
+        return share * rows + (1 - share) * rows[partner]
+
+    return blend(inputs), blend(targets)

@@ -1,7 +1,12 @@
-"""The errors that a user sees as a single line, without a traceback."""
+"""The errors that a user sees as one line without a traceback, and what no line may show."""
 
 import difflib
+import os
+import re
 from collections.abc import Iterable
+from typing import Any
+
+SHORTEST_KEY = 8  # characters; W&B's have 40, and taking out a shorter word would garble a text
 
 
 class UserError(Exception):
@@ -22,3 +27,32 @@ def not_one_of(name: str, given: object, allowed: Iterable[object]) -> UserError
     nearest = difflib.get_close_matches(str(given), choices, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return UserError(f"{name}: {given!r} is not one of {', '.join(choices)}{hint}")
+
+
+def redact(value: Any) -> Any:
+    """Text without W&B's key and the passwords of URLs, 'postgresql://me@host/db'; containers item by item."""
+    if isinstance(value, str):
+        key = os.environ.get("WANDB_API_KEY", "")
+        shown = value.replace(key, "…") if len(key) >= SHORTEST_KEY else value
+        return _URL.sub(lambda found: _redact_url(found[0]), shown)
+    if isinstance(value, dict):
+        return {key: redact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(item) for item in value]
+    return value
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_SECRET_PARAMETER = re.compile(r"(?i)(?<=[?&])[^=&#\s]*(passw|pwd|secret|token|api_?key)[^=&#\s]*=[^&#\s]*&?")
+
+
+def _redact_url(url: str) -> str:
+    """Errs on the safe side: a password with an unquoted @ or / in it goes whole."""
+    scheme, rest = url.split("://", 1)
+    name, _, after = rest.partition(":")
+    is_port = re.match(r"[0-9]*([/?#]|$)", after)
+    if "@" in after and not is_port and not set(name) & set("/?#@["):
+        path = after.partition("?")[0]
+        rest = name + after[(path if "@" in path else after).rindex("@") :]
+    shorter, count = _SECRET_PARAMETER.subn("", rest)
+    return f"{scheme}://{shorter.rstrip('?&') if count else rest}"

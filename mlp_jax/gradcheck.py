@@ -6,17 +6,16 @@ differences are (J(θ + hd) − J(θ − hd))/2h along *probes* d: one parameter
 
 from functools import partial
 from itertools import count, pairwise, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
-from ml_collections import ConfigDict
 
-from mlp_jax.boundary import Hparams, Static, split_config
 from mlp_jax.gradients import GRADIENTS, objective
+from mlp_jax.hparams import Hparams, Static, split_config
 from mlp_jax.losses import LOSSES, smooth
 from mlp_jax.model import ACTIVATIONS, Layer, Params, forward
 
@@ -56,7 +55,7 @@ class Point(NamedTuple):
     masks: tuple[Array, ...]
 
 
-def report(config: ConfigDict) -> tuple[str, bool]:
+def report(config: Any) -> tuple[str, bool]:
     """The table as text, and whether every row is within tolerance; sizes from the config, its combination marked."""
     inputs = 64 if config.dataset == "digits" else 784
     with jax.enable_x64(True):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mlp_jax.boundary import Hparams, Static
+from mlp_jax.hparams import Hparams, Static
 from mlp_jax.losses import LOSSES, l2_penalty
 from mlp_jax.model import ACTIVATIONS, NORMS, PRECISIONS, Layer, Params, forward
 

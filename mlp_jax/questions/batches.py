@@ -5,11 +5,11 @@ from statistics import mean
 
 import numpy as np
 
-from mlp_jax import plots
-from mlp_jax.boundary import steps_per_epoch
-from mlp_jax.population import Member
+from mlp_jax.hparams import steps_per_epoch
+from mlp_jax.lanes.population import Member
 from mlp_jax.questions.compare import Sample, compare, listed, race
 from mlp_jax.questions.lab import Answer, Lab, accuracy, diverged, epochs, row, series
+from mlp_jax.reports import plots
 
 TITLE = "One example, a mini-batch, the whole training set"
 QUESTION = "Which batch size learns most from the same number of examples, and which in the same time?"

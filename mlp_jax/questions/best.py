@@ -3,12 +3,13 @@
 import math
 from typing import Any, NamedTuple
 
-from mlp_jax import card, insights
-from mlp_jax import sweep as search
+from mlp_jax.files.workdir import read_if_there, read_json, read_lines
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import config_of, swept
-from mlp_jax.report import percent, read_if_there, read_lines
-from mlp_jax.workdir import read_json
+from mlp_jax.reports import insights
+from mlp_jax.reports.run import percent
+from mlp_jax.runs import card
+from mlp_jax.sweeps import sweep as search
 
 TITLE = "The best model"
 QUESTION = "How good is the model that was best on validation, on images that nothing was chosen by?"

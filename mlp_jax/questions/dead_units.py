@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlp_jax import plots
-from mlp_jax.population import Member
+from mlp_jax.lanes.population import Member
 from mlp_jax.questions.compare import listed, versus
 from mlp_jax.questions.lab import Answer, Lab, accuracies, diverged, epochs, row, series
-from mlp_jax.report import spoken
+from mlp_jax.reports import plots
+from mlp_jax.reports.run import spoken
 
 TITLE = "Dead units"
 QUESTION = "How many hidden units die at a learning rate of 0.1, with ReLU and with tanh?"

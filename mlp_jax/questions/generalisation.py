@@ -5,12 +5,13 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from mlp_jax import plots
-from mlp_jax.insights import ranks
+from mlp_jax.files.workdir import read_lines
 from mlp_jax.questions.compare import compare, points
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import swept
-from mlp_jax.report import percent, read_lines
+from mlp_jax.reports import plots
+from mlp_jax.reports.insights import ranks
+from mlp_jax.reports.run import percent
 
 TITLE = "Training against test accuracy"
 QUESTION = "Do runs that fit the training set better also do better on the test set, and how large is the gap?"

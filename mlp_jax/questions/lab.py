@@ -9,20 +9,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax import config as configs
-from mlp_jax import experiment, workdir
-from mlp_jax.boundary import split_config
-from mlp_jax.data import Dataset, load, load_test
-from mlp_jax.evaluation import evaluate_on
-from mlp_jax.fit import Record
-from mlp_jax.population import Member, Population
-from mlp_jax.progress import progress
+from mlp_jax.data.datasets import Dataset, load, load_test
+from mlp_jax.files import workdir
+from mlp_jax.files.progress import progress
+from mlp_jax.files.tracking import open_tracker
+from mlp_jax.hparams import split_config
+from mlp_jax.lanes.evaluation import evaluate_on
+from mlp_jax.lanes.fit import Record
+from mlp_jax.lanes.placement import Placement
+from mlp_jax.lanes.population import Member, Population
 from mlp_jax.questions import BUDGETS
-from mlp_jax.report import spoken
-from mlp_jax.seeds import keep, restore
-from mlp_jax.sharding import Placement
-from mlp_jax.tracking import open_tracker
-from mlp_jax.train import Data
+from mlp_jax.reports.run import spoken
+from mlp_jax.runs import config as configs
+from mlp_jax.runs import run as experiment
+from mlp_jax.runs.seeds import keep, restore
+from mlp_jax.training import Data
 
 KEPT = "lanes"  # the folder of finished networks, a sub-folder each
 

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from mlp_jax import config as configs
-from mlp_jax import dialect, insights, plots
+from mlp_jax.files.workdir import read_lines
 from mlp_jax.questions.compare import Sample, race
 from mlp_jax.questions.lab import Answer, Lab, accuracies, called, diverged
 from mlp_jax.questions.sweep import config_of, ranked, swept
-from mlp_jax.report import percent, read_lines
+from mlp_jax.reports import insights, plots
+from mlp_jax.reports.run import percent
+from mlp_jax.runs import config as configs
+from mlp_jax.sweeps import dialect
 
 TITLE = "Carried over to another dataset"
 QUESTION = "How good are the three configurations that were best here on MNIST, where nothing was searched?"

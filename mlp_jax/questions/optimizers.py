@@ -1,6 +1,5 @@
 """A race of the six optimizers over seeds."""
 
-from mlp_jax import plots
 from mlp_jax.questions.compare import race
 from mlp_jax.questions.lab import (
     Answer,
@@ -12,7 +11,8 @@ from mlp_jax.questions.lab import (
     row,
     series,
 )
-from mlp_jax.report import spoken
+from mlp_jax.reports import plots
+from mlp_jax.reports.run import spoken
 
 TITLE = "An optimizer race"
 QUESTION = "Which of the six optimizers is fastest, on the same network and the same seeds?"

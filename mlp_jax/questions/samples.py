@@ -5,8 +5,8 @@ from itertools import combinations
 
 import numpy as np
 
-from mlp_jax import plots
 from mlp_jax.questions.lab import Answer, Lab
+from mlp_jax.reports import plots
 
 TITLE = "The data"
 QUESTION = "What do the images of every class look like?"

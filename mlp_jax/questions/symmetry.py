@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax import plots
-from mlp_jax.fit import Task, make_task, order_of
 from mlp_jax.gradients import GRADIENTS
+from mlp_jax.lanes.fit import Task, make_task, order_of
 from mlp_jax.questions.compare import versus
 from mlp_jax.questions.lab import Answer, Lab, accuracies, diverged, row
-from mlp_jax.report import spoken
-from mlp_jax.train import Lane, init_lane, take_batch, train_step
+from mlp_jax.reports import plots
+from mlp_jax.reports.run import spoken
+from mlp_jax.training import Lane, init_lane, take_batch, train_step
 
 TITLE = "Symmetry"
 QUESTION = "Why must weights not start from zero? The gradients of five neurons over 50 iterations."

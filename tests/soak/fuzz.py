@@ -79,7 +79,7 @@ def one_line(work: Callable[[], Any]) -> Any:
 
 def idx_target(folder: Path) -> Callable[[Any], None]:
     """A file of these bytes, plain or compressed by us, read as images or as labels."""
-    from mlp_jax import idx
+    from mlp_jax.data import idx
 
     path = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)) / "input"
 
@@ -105,7 +105,7 @@ def overrides_target(folder: Path) -> Callable[[Any], None]:
     """A command line of main.py over the default config or a sweep's."""
     import main
     from configs import default, sweep_random
-    from mlp_jax import config as configs
+    from mlp_jax.runs import config as configs
 
     bases = (configs.complete(default.get_config().to_dict()), configs.complete(sweep_random.get_config().to_dict()))
     fields = (*bases[1], "sweep.run_cap", "sweep.method", "sweep.parameters.optimizer", "sweep", "lr", "")
@@ -134,8 +134,8 @@ def overrides_target(folder: Path) -> Callable[[Any], None]:
 def dialect_target(folder: Path) -> Callable[[Any], None]:
     """A sweep dictionary: rubble in which the dialect's words are common."""
     from configs import default
-    from mlp_jax import config as configs
-    from mlp_jax.dialect import DISTRIBUTIONS, METHODS, SPEC_KEYS, SWEEP_KEYS, parse, to_yaml
+    from mlp_jax.runs import config as configs
+    from mlp_jax.sweeps.dialect import DISTRIBUTIONS, METHODS, SPEC_KEYS, SWEEP_KEYS, parse, to_yaml
 
     base = configs.complete(default.get_config().to_dict())
     names = (*base, "num_layers", "hidden_size", "lr", "epochs", "layers", "width", "max_epochs", "initializer")
@@ -199,7 +199,7 @@ def dialect_target(folder: Path) -> Callable[[Any], None]:
 def flags_target(folder: Path) -> Callable[[Any], None]:
     """A command line of train.py."""
     import train
-    from mlp_jax import config as configs
+    from mlp_jax.runs import config as configs
 
     train.parser = cache(train.parser)  # half of the time of an input
     names = [name for short, long, *_ in train.FLAGS for name in (short, long, long[1:])] + list(train.ALIASES)
@@ -233,6 +233,8 @@ def text(data: Any) -> str:
     return str(data.ConsumeUnicode(12) if kind == 2 else data.ConsumeFloat())
 
 
+INSTRUMENTED = [f"mlp_jax.{name}" for name in ("runs.config", "runs.spelling", "sweeps.dialect", "data.idx")]
+INSTRUMENTED += ["mlp_jax.sweeps.space", "main", "train"]
 TARGETS = {"idx": idx_target, "overrides": overrides_target, "dialect": dialect_target, "flags": flags_target}
 
 
@@ -240,10 +242,9 @@ def fuzz(name: str, runs_: int, folder: Path, seed: int) -> None:
     """In a process of its own, which libFuzzer ends."""
     import atheris
 
-    with atheris.instrument_imports(include=["mlp_jax.config", "mlp_jax.dialect", "mlp_jax.idx", "mlp_jax.space",
-                                             "mlp_jax.spelling", "main", "train"]):  # fmt: skip
+    with atheris.instrument_imports(include=INSTRUMENTED):
         target = TARGETS[name](folder)
-        importlib.import_module("mlp_jax.config").choices()  # imports JAX, which is not to count as a slow input
+        importlib.import_module("mlp_jax.runs.config").choices()  # imports JAX, which is not to count as a slow input
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
 

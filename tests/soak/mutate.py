@@ -27,32 +27,36 @@ from typing import Any
 
 from tests.soak import runs
 
+HAND_THROUGH_A_NORM = "mathematics/test_gradients.py::test_hand_equals_autodiff_through_a_norm_of_every_hidden_layer"
 GRADIENTS = [
-    "test_gradients.py::test_lambda_zero_equals_no_term_bit_for_bit",
-    "test_gradients.py::test_weight_decay_leaves_biases_alone",
-    "test_gradients.py::test_loss_of_small_weights_is_that_of_guessing[relu]",
-    "test_gradients.py::test_hand_equals_autodiff_through_a_norm_of_every_hidden_layer",
-    "test_gradients.py::test_a_short_batch_divides_by_its_own_size[backprop]",
+    "mathematics/test_gradients.py::test_lambda_zero_equals_no_term_bit_for_bit",
+    "mathematics/test_gradients.py::test_weight_decay_leaves_biases_alone",
+    "mathematics/test_gradients.py::test_loss_of_small_weights_is_that_of_guessing[relu]",
+    HAND_THROUGH_A_NORM,
+    "mathematics/test_gradients.py::test_a_short_batch_divides_by_its_own_size[backprop]",
 ]
 TESTS = {
-    "model": ["test_model.py", "test_gradients.py::test_hand_equals_autodiff_through_a_norm_of_every_hidden_layer"],
-    "losses": ["test_losses.py"],
-    "optimizers": ["test_optimizers.py"],
-    "schedules": ["test_schedules.py"],
-    "metrics": ["test_metrics.py"],
-    "gradients": [*GRADIENTS, "test_gradients.py::test_both_equal_central_differences_of_numpy"],
-    "data": ["test_data.py"],
-    "idx": ["test_idx.py"],
-    "checkpoint": ["test_checkpoint.py"],
-    "search": ["test_search.py"],
-    "proposals": ["test_proposals.py"],
-    "space": ["test_proposals.py", "test_dialect.py"],
+    "model": [
+        "mathematics/test_model.py",
+        HAND_THROUGH_A_NORM,
+    ],
+    "losses": ["mathematics/test_losses.py"],
+    "optimizers": ["mathematics/test_optimizers.py"],
+    "schedules": ["mathematics/test_schedules.py"],
+    "metrics": ["mathematics/test_metrics.py"],
+    "gradients": [*GRADIENTS, "mathematics/test_gradients.py::test_both_equal_central_differences_of_numpy"],
+    "data.datasets": ["data/test_datasets.py"],
+    "data.idx": ["data/test_idx.py"],
+    "files.checkpoint": ["files/test_checkpoint.py"],
+    "sweeps.study": ["sweeps/test_study.py"],
+    "sweeps.samplers": ["sweeps/test_samplers.py"],
+    "sweeps.space": ["sweeps/test_samplers.py", "sweeps/test_dialect.py"],
 }
 # Of these files' tests, what takes long and says little more about single places of the code.
 LEFT_OUT = {
     "optimizers": "(derivative and not adam) or scan_and_vmap or mixed_dtypes",
     "losses": "bfloat16 or lower_precision",
-    "search": "stays_silent or nothing_slow or full_disk or another_version",
+    "sweeps.study": "stays_silent or nothing_slow or full_disk or another_version",
 }
 COMPARISONS = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
@@ -133,7 +137,7 @@ def mutants(module: str) -> Iterator[Mutant]:
 
 
 def parse(module: str) -> ast.Module:
-    return ast.parse((runs.ROOT / "mlp_jax" / f"{module}.py").read_text())
+    return ast.parse((runs.ROOT / "mlp_jax" / f"{module.replace('.', '/')}.py").read_text())
 
 
 def mutated(mutant: Mutant) -> ast.Module:

@@ -71,7 +71,7 @@ def machine() -> dict[str, Any]:
     """What a figure was measured on."""
     import jax
 
-    from mlp_jax.runtime import _commit, _processor, usable_cores
+    from mlp_jax.runs.runtime import _commit, _processor, usable_cores
 
     return {"cores": usable_cores(), "processor": _processor(), "jax": jax.__version__, "commit": _commit()}
 

@@ -31,10 +31,11 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import numpy as np
 
 import main as program
-from mlp_jax import checkpoint, experiment
-from mlp_jax import workdir as workdirs
-from mlp_jax.fit import Compiler
-from tests.idx_files import make_arrays, write_idx_folder
+from mlp_jax.files import checkpoint
+from mlp_jax.files import workdir as workdirs
+from mlp_jax.lanes.fit import Compiler
+from mlp_jax.runs import run as experiment
+from tests.shared.idx_files import make_arrays, write_idx_folder
 from tests.soak import runs
 
 SECONDS = 300  # one start may take so long; more is a hang
@@ -52,7 +53,7 @@ def prepare() -> None:
     """Programs are compiled once in this process, and no picture is drawn."""
     compiler = Compiler()
     experiment.Compiler = lambda: compiler  # type: ignore[misc, assignment]
-    from mlp_jax import population
+    from mlp_jax.lanes import population
 
     population.Compiler = lambda: compiler  # type: ignore[misc, assignment]
     experiment.report.write_run_plots = lambda *_: None  # type: ignore[assignment]

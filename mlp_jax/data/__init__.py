@@ -1,0 +1,1 @@
+"""Datasets: found, downloaded, checked, split; pictures to predict."""

@@ -1,0 +1,307 @@
+"""Datasets as uint8 arrays, and the split into training and validation."""
+
+import gzip
+import hashlib
+import importlib.util
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mlp_jax.data import download, idx
+from mlp_jax.errors import UserError, not_one_of
+
+
+class Dataset(NamedTuple):
+    """The training set of a dataset, and the way to its test set, which only `load_test` goes.
+
+    train_images are read-only uint8 (n, d), train_labels uint8 (n,). `scale` is the largest pixel value there is;
+    `fingerprint` is a SHA-256 of the training arrays and their shapes, however they were stored.
+    """
+
+    name: str  # of what was really loaded
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int]
+    scale: int
+    fingerprint: str
+    read_test: Callable[[], tuple[np.ndarray, np.ndarray]]
+
+
+class Published(NamedTuple):
+    """Where archives lie, as tensorflow-datasets registers them, and what their labels mean."""
+
+    url: str
+    num_bytes: int
+    sha256: dict[str, str]
+    class_names: tuple[str, ...]
+
+
+# Images and labels of the training set, then of the test set.
+STEMS = (("train-images", "idx3"), ("train-labels", "idx1"), ("t10k-images", "idx3"), ("t10k-labels", "idx1"))
+
+PUBLISHED = {
+    "fashion_mnist": Published(
+        url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        num_bytes=30_878_645,
+        sha256={
+            "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        },
+        class_names=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+    ),
+    "mnist": Published(
+        url="https://storage.googleapis.com/cvdf-datasets/mnist/",
+        num_bytes=11_594_722,
+        sha256={
+            "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        },
+        class_names=tuple("0123456789"),
+    ),
+}
+
+
+def load(name: str, data_dir: str, fallback: str) -> Dataset:
+    """The dataset of that name, or, where it cannot be had, the fallback, with a banner on stderr.
+
+    `name` is fashion_mnist, mnist, digits, or a folder of four IDX files. `data_dir`/`name` is read where it holds the
+    archives, and is where they are downloaded to where it does not. Of the test set only the files' structure is
+    checked. Raises UserError for anything that is not exactly what it should be, and, with fallback '', for
+    archives that cannot be had.
+    """
+    _check_name("dataset", name)
+    if fallback:
+        _check_name("fallback_dataset", fallback)
+    if name == "digits":
+        return _digits()
+    if name not in PUBLISHED:
+        return _user_folder(name)
+    data_dir = os.path.expanduser(data_dir)
+    if os.path.exists(data_dir) and not os.path.isdir(data_dir):
+        raise UserError(f"data_dir: {data_dir!r} is a file, not a folder with one sub-folder a dataset")
+    row = PUBLISHED[name]
+    folder = Path(data_dir) / name
+    missing = [file for file in row.sha256 if not os.path.lexists(folder / file)]
+    if missing:
+        try:
+            download.fetch(name, row.url, missing, row.num_bytes, folder)
+        except download.Unreachable as reason:
+            if fallback in ("", name):
+                raise UserError(f"dataset: {name} cannot be had: {reason}. {_how_to_get(name, folder)}") from reason
+            print(_banner(name, fallback, str(reason), folder), file=sys.stderr, flush=True)
+            return load(fallback, data_dir, "")
+    return _published(name, row, folder)
+
+
+def load_test(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The test images, uint8 (n, d), and labels, uint8 (n,): for the one evaluation at the end of a run."""
+    return dataset.read_test()
+
+
+def check_mirrored(name: str) -> None:
+    """Raises UserError where a mirrored image is no longer of its class: for augment_flip."""
+    if name in ("mnist", "digits"):
+        raise UserError(
+            f"augment_flip: True is not allowed on {name}, where a mirrored image is of no class; only False"
+        )
+
+
+def split(
+    labels: np.ndarray, val_fraction: float, stratified: bool, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and of the validation examples: int32, sorted, disjoint, together all of them.
+
+    Validation gets round(val_fraction·n) examples drawn without replacement; `stratified` draws from class c
+    its share n_c/n of them, rounded by largest remainder (the smaller class number first on ties), so that the
+    total stays. Raises UserError where a fraction above 0 leaves one side empty.
+    """
+    if not 0 <= val_fraction < 1:
+        raise UserError(f"val_fraction: {val_fraction!r} is not in [0, 1)")
+    n = len(labels)
+    size = round(val_fraction * n)
+    if val_fraction > 0 and not 0 < size < n:
+        empty = "validation" if size == 0 else "training"
+        raise UserError(f"val_fraction: {val_fraction!r} of {n} examples leaves none for {empty}")
+    order = generator.permutation(n)
+    is_val = np.zeros(n, bool)
+    if stratified:
+        for label, quota in zip(*_quotas(labels, size), strict=True):
+            is_val[order[labels[order] == label][:quota]] = True
+    else:
+        is_val[order[:size]] = True
+    return np.flatnonzero(~is_val).astype(np.int32), np.flatnonzero(is_val).astype(np.int32)
+
+
+def _quotas(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The classes there are, and how many of `size` examples each contributes, by largest remainder."""
+    classes, counts = np.unique(labels, return_counts=True)
+    quotas, remainders = np.divmod(counts.astype(np.int64) * size, len(labels))
+    quotas[np.argsort(-remainders, kind="stable")[: size - quotas.sum()]] += 1
+    return classes, quotas
+
+
+def _check_name(field: str, name: str) -> None:
+    if name in PUBLISHED or name == "digits" or os.path.isdir(os.path.expanduser(name)):
+        return
+    if os.path.dirname(name):
+        wrong = "is a file, not a folder" if os.path.exists(os.path.expanduser(name)) else "there is no such folder"
+        raise UserError(f"{field}: {name!r}: {wrong} of four IDX files")
+    raise not_one_of(field, name, [*PUBLISHED, "digits", "a folder of four IDX files"])
+
+
+def _published(name: str, row: Published, folder: Path) -> Dataset:
+    for file, sha256 in row.sha256.items():
+        found = idx.sha256(folder / file)
+        if found != sha256:
+            raise UserError(
+                f"{folder / file}: damaged, or another file: its SHA-256 begins with {found[:12]}, that of the "
+                f"published archive with {sha256[:12]}; remove it to have it downloaded again"
+            )
+    paths = [folder / file for file in row.sha256]
+    images, images_sha256 = idx.decode_kept(paths[0], 3, row.sha256[paths[0].name], _kept_folder())
+    labels, labels_sha256 = idx.decode(paths[1], 1)
+    return _dataset(name, paths, images, labels, row.class_names, images_sha256 + labels_sha256)
+
+
+def _user_folder(name: str) -> Dataset:
+    folder = Path(os.path.expanduser(name))
+    paths = [_find(folder, *stem) for stem in STEMS]
+    images, images_sha256 = idx.decode_kept(paths[0], 3, idx.sha256(paths[0]), _kept_folder())
+    labels, labels_sha256 = idx.decode(paths[1], 1)
+    classes = int(labels.max()) + 1
+    if classes < 2:
+        raise UserError(f"{paths[1]}: every label is 0; at least two classes are needed")
+    test_shape, test_labels_shape = idx.check(paths[2], 3), idx.check(paths[3], 1)
+    _check_match(paths[2:], test_shape, test_labels_shape, images.shape[1:])
+    class_names = tuple(str(label) for label in range(classes))
+    return _dataset(name, paths, images, labels, class_names, images_sha256 + labels_sha256)
+
+
+def _find(folder: Path, stem: str, kind: str) -> Path:
+    names = [f"{stem}{dot}{kind}-ubyte{gz}" for gz in ("", ".gz") for dot in "-."]
+    for name in names:
+        if os.path.lexists(folder / name):
+            return folder / name
+    raise UserError(f"dataset: {str(folder)!r} lacks {names[0]} (or {names[1]}, either with or without .gz)")
+
+
+def _dataset(
+    name: str, paths: list[Path], images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], sums: str
+) -> Dataset:
+    _check_match(paths[:2], images.shape, labels.shape, images.shape[1:])
+    _check_labels(paths[1], labels, len(class_names))
+    height, width = images.shape[1:]
+    return Dataset(
+        name=name,
+        train_images=images.reshape(len(images), -1),
+        train_labels=labels,
+        class_names=class_names,
+        image_shape=(height, width),
+        scale=255,
+        fingerprint=hashlib.sha256(sums.encode()).hexdigest(),
+        read_test=partial(_read_test, paths[2:], (height, width), len(class_names)),
+    )
+
+
+def _read_test(paths: list[Path], image_shape: tuple[int, int], classes: int) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = idx.decode(paths[0], 3)[0], idx.decode(paths[1], 1)[0]
+    _check_match(paths, images.shape, labels.shape, image_shape)
+    _check_labels(paths[1], labels, classes)
+    return images.reshape(len(images), -1), labels
+
+
+def _check_match(
+    paths: list[Path], images: tuple[int, ...], labels: tuple[int, ...], image_shape: tuple[int, ...]
+) -> None:
+    if images[1:] != image_shape:
+        raise UserError(f"{paths[0]}: images of {images[1:]} pixels; those of the training set have {image_shape}")
+    if images[0] != labels[0]:
+        raise UserError(f"{paths[0]}: {images[0]} images, but {labels[0]} labels in {paths[1].name}")
+
+
+def _check_labels(path: Path, labels: np.ndarray, classes: int) -> None:
+    if labels.max() >= classes:
+        first = int(np.argmax(labels >= classes))
+        raise UserError(f"{path}: label {labels[first]} of example {first}; labels must be below {classes}")
+
+
+def _digits() -> Dataset:
+    """scikit-learn's digits: 8×8 pixels of 0 to 16; they have no test set, so every fifth of each class is it."""
+    images, labels = _digits_part(test=False)
+    files = idx.encode(images.reshape(-1, 8, 8)), idx.encode(labels)
+    sums = "".join(hashlib.sha256(file).hexdigest() for file in files)
+    return Dataset(
+        name="digits",
+        train_images=images,
+        train_labels=labels,
+        class_names=tuple("0123456789"),
+        image_shape=(8, 8),
+        scale=16,
+        fingerprint=hashlib.sha256(sums.encode()).hexdigest(),
+        read_test=partial(_digits_part, test=True),
+    )
+
+
+def _digits_part(test: bool) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = np.split(_digits_table(), [64], axis=1)
+    labels = labels[:, 0]
+    is_test = np.zeros(len(labels), bool)
+    for label in range(10):
+        # The file is ordered by writer. Its end would be a test on writers that validation never meets: a kernel SVM
+        # reaches 94 % there, and the epoch that validation chooses is the wrong one.
+        is_test[np.flatnonzero(labels == label)[4::5]] = True
+    chosen = is_test == test
+    return images[chosen], labels[chosen]
+
+
+def _digits_table() -> np.ndarray:
+    """uint8 (1797, 65): 64 pixels and the label, of the file inside scikit-learn, whose import alone takes 1.4 s."""
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise UserError("dataset: digits are scikit-learn's, which is not installed: pip install scikit-learn")
+    with gzip.open(Path(package.origin).parent / "datasets/data/digits.csv.gz", "rt") as lines:
+        return np.loadtxt(lines, dtype=np.uint8, delimiter=",")
+
+
+def _kept_folder() -> Path:
+    return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "mlp_jax" / "decoded"
+
+
+def _how_to_get(name: str, folder: Path) -> str:
+    files = ", ".join(PUBLISHED[name].sha256)
+    return f"Put {files} into {folder}, or set MLP_JAX_DATA_DIR to a folder that has them in {name}/"
+
+
+def _banner(name: str, fallback: str, reason: str, folder: Path) -> str:
+    paragraphs = (
+        f"{name.upper()} CANNOT BE HAD: TRAINING ON {fallback.upper()} INSTEAD",
+        f"Why: {reason}.",
+        f"To train on {name}: connect this machine and start again. Without a network: {_how_to_get(name, folder)}.",
+        f"--config.dataset={fallback} asks for {fallback}; --config.fallback_dataset= makes this an error.",
+    )
+    width = 96
+    wrapped = [[*textwrap.wrap(text, width - 6, break_on_hyphens=False), ""] for text in paragraphs]
+    box = [f"## {line:<{width - 6}} ##" for paragraph in [[""], *wrapped] for line in paragraph]
+    return "\n".join(["", "#" * width, *box, "#" * width, ""])

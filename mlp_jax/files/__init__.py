@@ -1,0 +1,1 @@
+"""A run's folder, checkpoints, trackers and the live line."""

@@ -1,0 +1,132 @@
+"""A set of experiments from its config to its report: every question answered once, all of them bound into one page."""
+
+import hashlib
+import shlex
+import shutil
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mlp_jax.files import workdir
+from mlp_jax.files.workdir import read_if_there
+from mlp_jax.questions import BUDGETS, QUESTIONS, get_config
+from mlp_jax.questions.lab import KEPT, Lab, called
+from mlp_jax.reports.run import Section, write_bound_report
+from mlp_jax.runs import card, runtime
+from mlp_jax.runs import config as configs
+from mlp_jax.runs import run as experiment
+
+SECTIONS = "experiments"  # the folder of the answers, a sub-folder each
+SWEEPS = "sweep-*"
+MACHINE = "machine.json"  # what the answers were computed on, for a report that is written again
+
+
+def run(config: ConfigDict, folder: Path) -> Path:
+    """Answers every question of `config.experiments` in the workdir `folder`, or goes on with it; the report's path.
+
+    A question that has been answered with this config is left as it is; networks that are trained already, for this
+    question or another, are not trained again. The report binds all answers that the folder holds for this config.
+    """
+    lab = Lab(config, folder)
+    experiment.check_against(config, lab.dataset)
+    if "mnist" in config.experiments:
+        lab.other_dataset()  # that it cannot be had is said before anything is written
+    workdir.create(folder)
+    with workdir.lock(folder):
+        if config.resume == "never":
+            for path in (folder / KEPT, folder / SECTIONS, *folder.glob(SWEEPS)):
+                shutil.rmtree(path, ignore_errors=True)
+        workdir.write_sealed(folder / configs.FILE, configs.to_json(config).encode())
+        card.write(folder, lab.dataset)
+        for name in dict.fromkeys(config.experiments):
+            _answer(lab, name)
+            write(config, folder, runtime.describe())
+    return folder / "report.html"
+
+
+def _answer(lab: Lab, name: str) -> None:
+    path = lab.folder / SECTIONS / name / "section.json"
+    if read_if_there(path).get("made_of") == _made_of(lab.config, lab.folder):
+        return
+    question: Any = import_module(f"mlp_jax.questions.{name}")
+    start = time.monotonic()
+    answer = question.answer(lab)
+    workdir.create(path.parent)
+    section = {
+        "made_of": _made_of(lab.config, lab.folder),
+        "title": question.TITLE,
+        "question": question.QUESTION,
+        "command": command(lab.config, name),
+        "sentences": answer.sentences,
+        "pictures": [str(Path(picture).relative_to(lab.folder)) for picture in answer.pictures],
+        "columns": list(answer.table[0]),  # JSON's objects are written with their keys sorted
+        "table": answer.table,
+        "seconds": time.monotonic() - start,
+    }
+    workdir.write_json(path, section)
+    print(f"{name} ({section['seconds']:.0f} s): {' '.join(answer.sentences)}", flush=True)
+
+
+def _made_of(config: ConfigDict, folder: Path) -> str:
+    """What an answer depends on beside its question: the config, the budget, the data."""
+    plain = ConfigDict({name: value for name, value in config.to_dict().items() if name not in configs.EXTRAS})
+    data = card.read(folder)["fingerprint"]
+    return hashlib.sha256(f"{configs.fingerprint(plain)} {config.budget} {data}".encode()).hexdigest()
+
+
+def command(config: ConfigDict, name: str) -> str:
+    """The command that answers this question alone: its config file, and every field that differs from it."""
+    usual = get_config()
+    given = [
+        f"--config.{field}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for field, value in config.items()
+        if value != usual.get(field) and field not in ("experiments", "data_dir", "resume")
+    ]
+    return shlex.join(["python", "main.py", "--config=configs/assignment.py", f"--config.experiments={name}", *given])
+
+
+def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = None) -> Path:
+    """report.html from the answers in the folder that belong to this config, in the order of the questions."""
+    made_of, budget = _made_of(config, folder), BUDGETS[config.budget]
+    found = {name: read_if_there(folder / SECTIONS / name / "section.json") for name in QUESTIONS}
+    answers = {name: answer for name, answer in found.items() if answer.get("made_of") == made_of}
+    sections = [
+        Section(
+            answer["title"],
+            answer["question"],
+            answer["command"],
+            answer["sentences"],
+            [folder / picture for picture in answer["pictures"]],
+            [{name: row[name] for name in answer["columns"]} for row in answer["table"]],
+        )
+        for answer in answers.values()
+    ]
+    if machine:
+        workdir.write_json(folder / MACHINE, machine)
+    facts = {
+        "budget": config.budget,
+        "seeds of a band": budget.seeds,
+        "epochs of a run": budget.epochs,
+        "trials of the sweep": budget.trials,
+        "seconds": {name: answer["seconds"] for name, answer in answers.items()},
+        "seconds in all": sum(answer["seconds"] for answer in answers.values()),
+        **workdir.read_json(folder / MACHINE),
+    }
+    return write_bound_report(folder / "report.html", "Experiments", _lead(config, folder), sections, facts)
+
+
+def _lead(config: ConfigDict, folder: Path) -> str:
+    data, budget = card.read(folder), BUDGETS[config.budget]
+    examples = data["train_examples"]
+    held_out = round(config.val_fraction * examples)
+    wanted = f" ({called(config.dataset)} could not be had)" if config.dataset != data["dataset"] else ""
+    return (
+        f"Budget {config.budget}: {budget.seeds} seeds for every band, {budget.epochs} epochs, {budget.trials} trials "
+        f"in the sweep. Every network trains on {examples - held_out:,} examples of {called(data['dataset'])}{wanted}; "
+        f"{held_out:,} are held out, and everything is chosen on them. Bands and ± are standard deviations over the "
+        "seeds; a difference within two standard errors is called none. The sentences are computed from these runs."
+    )

@@ -1,0 +1,440 @@
+"""The config of a run: loaded, overridden, checked, written, read back, compared. Every mistake is a UserError.
+
+`configs/default.py` declares each field and with it the field's type; the choices are the keys of the tables that
+implement them. Here stand the ranges, what fields owe each other, and which of them decide a run's numbers.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+import os
+import re
+import runpy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from mlp_jax.errors import UserError, not_one_of, redact
+from mlp_jax.files.workdir import check_seal
+from mlp_jax.runs.defaults import get_config
+
+FILE = "config.json"
+_LARGEST_FILE = 1 << 20  # bytes; a config.json has about 2000
+
+# Fields that only some configs have: a file makes itself a sweep by declaring `sweep`, a set of experiments by
+# declaring `experiments`.
+EXTRAS: dict[str, Any] = {"sweep": {}, "storage": "", "experiments": (), "budget": "quick"}
+_DECLARED = {**get_config().to_dict(), **EXTRAS}
+# Fields of `sweep` that may be given on the command line though the config file does not declare them.
+_SWEEP_KINDS: dict[str, type] = {"run_cap": int, "report_test": bool}
+
+# Fields on which no number of a run depends, up to any given step.
+FREE = frozenset(
+    {"data_dir", "mesh", "steps_per_call", "resume", "checkpoint_seconds", "tracker", "wandb_project", "wandb_entity"}
+    | {"evaluate_split"}
+    | {"storage", "sweep.run_cap", "sweep.report_test"}
+)
+# Fields that a run cannot change on its way: its split, its place in an epoch or the shape of its state hang on them.
+FIXED = frozenset(
+    {"dataset", "fallback_dataset", "val_fraction", "stratified", "seed", "seeds", "hidden_sizes", "optimizer"}
+    | {"precision", "batch_size"}
+)
+
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "a tuple such as 128,64",
+    dict: "a dictionary",
+}
+
+
+def _float32(value: float) -> float:
+    """The number as most runs see it: a beta of 1 − 1e-9 is 1, a learning rate of 1e-50 is 0."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
+
+
+def _sizes(value: tuple[object, ...]) -> bool:
+    return len(value) <= 1000 and all(type(size) is int and 1 <= size <= 1 << 20 for size in value)
+
+
+def _axes(value: str) -> bool:
+    size = r":[1-9]\d{0,4}(,(?!$)|$)"
+    return re.fullmatch(f"(lanes{size})?(data{size})?(fsdp{size})?", value) is not None
+
+
+_Range = tuple[Callable[[Any], bool], str]  # whether a value is allowed; what is allowed, in words
+_SHARE: _Range = (lambda value: value >= 0 and _float32(value) < 1, "a number from 0 to below 1")
+_POSITIVE: _Range = (lambda value: _float32(value) > 0, "a number above 0")
+_NOT_NEGATIVE: _Range = (lambda value: value >= 0, "a number from 0 up")
+
+
+def _whole(low: int, high: int) -> _Range:
+    return lambda value: low <= value <= high, f"a whole number from {low} to {high}"
+
+
+RANGES: dict[str, _Range] = {
+    "dataset": (bool, "the name of a dataset or the path of a folder"),
+    "data_dir": (bool, "the path of a folder"),
+    "val_fraction": _SHARE,
+    "seed": _whole(0, 2**32 - 1),  # 2³² + 1 would be the same key as 1
+    "seeds": _whole(1, 1 << 16),
+    "hidden_sizes": (_sizes, f"a tuple of at most 1000 whole numbers from 1 to {1 << 20}, such as 128,64"),
+    "init_scale": _NOT_NEGATIVE,
+    "dropout_rate": _SHARE,
+    "weight_decay": _NOT_NEGATIVE,
+    "clip_norm": _NOT_NEGATIVE,
+    "label_smoothing": _SHARE,
+    "mixup_alpha": _NOT_NEGATIVE,
+    "ema_decay": _SHARE,
+    "augment_shift": _whole(0, 1000),
+    "augment_rotation": (lambda value: 0 <= value <= 180, "a number from 0 to 180"),
+    "augment_scale": _SHARE,
+    "augment_shear": _NOT_NEGATIVE,
+    "augment_elastic": _NOT_NEGATIVE,
+    "augment_erase": _whole(0, 1000),
+    "learning_rate": _POSITIVE,
+    "momentum": _SHARE,
+    "beta": _SHARE,
+    "beta1": _SHARE,
+    "beta2": _SHARE,
+    "eps": _POSITIVE,  # 0/0 would follow where a gradient is zero
+    "warmup_epochs": _NOT_NEGATIVE,
+    "decay_rate": (lambda value: _float32(value) > 0 and value <= 1, "a number above 0 and at most 1"),
+    "decay_epochs": _POSITIVE,
+    "final_factor": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
+    "batch_size": _whole(0, 2**31 - 1),
+    "num_epochs": _whole(1, 1_000_000),
+    "early_stopping": _whole(0, 1_000_000),
+    "mesh": (_axes, "'', or one or more of lanes:N,data:N,fsdp:N in this order"),
+    "steps_per_call": _whole(0, 2**31 - 1),
+    "checkpoint_seconds": _NOT_NEGATIVE,
+}
+
+
+def choices() -> dict[str, Iterable[str]]:
+    """field -> the names it may hold: the keys of the tables that implement them."""
+    from mlp_jax import gradients
+    from mlp_jax import losses
+    from mlp_jax import model
+    from mlp_jax import optimizers
+    from mlp_jax import schedules
+
+    return {
+        "activation": model.ACTIVATIONS,
+        "init": model.INITIALIZERS,
+        "norm": model.NORMS,
+        "loss": losses.LOSSES,
+        "optimizer": optimizers.OPTIMIZERS,
+        "schedule": schedules.SCHEDULES,
+        "gradient": gradients.GRADIENTS,
+        "precision": model.PRECISIONS,
+        "evaluate_split": ("test", "validation", "train"),
+        "resume": ("strict", "changed", "never"),
+        "tracker": ("none", "wandb", "tensorboard"),
+    }
+
+
+def load(path: str | Path) -> ConfigDict:
+    """The config that `get_config()` of a Python file returns, checked field by field.
+
+    Fields that it leaves out are those of `configs/default.py`. The file is code and is run.
+    """
+    path = Path(path)
+    if not os.path.isfile(path):
+        folders = dict.fromkeys((path.parent, Path("configs")))
+        nearest = difflib.get_close_matches(str(path), [str(file) for dir in folders for file in dir.glob("*.py")], n=1)
+        raise UserError(f"--config: no file {str(path)!r}" + (f"; did you mean {nearest[0]}?" if nearest else ""))
+    try:
+        made_by = runpy.run_path(str(path)).get("get_config")
+        if not callable(made_by):
+            raise UserError("it has no function get_config()")
+        fields = made_by()
+        if not isinstance(fields, ConfigDict | Mapping):
+            raise UserError(f"get_config() returned {fields!r}, not a ConfigDict")
+        return complete(fields.to_dict() if isinstance(fields, ConfigDict) else fields)
+    except UserError as error:
+        raise UserError(f"--config: {path}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"--config: {path}: {type(error).__name__}: {error}") from error
+
+
+def complete(fields: Mapping[str, Any]) -> ConfigDict:
+    """A config of these fields, checked one by one, and the defaults of those left out; lists become tuples."""
+    config = get_config()
+    for field, value in fields.items():
+        config[field] = check(field, value)
+    for kind, field in (("sweep", "storage"), ("experiments", "budget")):
+        if kind in config and field not in config:
+            config[field] = EXTRAS[field]
+    return config
+
+
+def override(config: ConfigDict, given: Iterable[tuple[str, str | None]]) -> ConfigDict:
+    """A copy with the (field, text) pairs of a command line in place; 'sweep.run_cap' names a field of a field.
+
+    A text of None, a field named without a value, says true.
+    """
+    config = config.copy_and_resolve_references()
+    for path, text in given:
+        holder, field, kind = _find(config, path)
+        if text is None and kind is not bool:
+            raise UserError(f"{path}: no value is given; allowed is {_KINDS[kind]}")
+        try:
+            holder[field] = _PARSERS[kind]("true" if text is None else text)
+        except ValueError:
+            refuse(path, text, _KINDS[kind])
+        if holder is config:
+            config[field] = check(field, config[field])
+    return config
+
+
+def _find(config: ConfigDict, path: str) -> tuple[ConfigDict, str, type]:
+    """The dictionary that holds a dotted field, the field's name in it, and its type."""
+    *parents, field = path.split(".")
+    holder = config
+    for name in parents:
+        if not isinstance(holder.get(name), ConfigDict):
+            raise _unknown_field(path, config)
+        holder = holder[name]
+    if field in holder:
+        kind = type(holder[field])
+    elif parents == ["sweep"] and field in _SWEEP_KINDS:
+        kind = _SWEEP_KINDS[field]
+    else:
+        raise _unknown_field(path, config)
+    if kind not in _PARSERS:
+        raise UserError(f"config field {path!r} cannot be set as a whole, only its parts: --config.{path}.NAME=VALUE")
+    return holder, field, kind
+
+
+def _unknown_field(path: str, config: ConfigDict) -> UserError:
+    known = list(_flat(config))
+    nearest = difflib.get_close_matches(path, known, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
+    return UserError(f"config field {path!r} does not exist; {hint}")
+
+
+def _elements(text: str) -> tuple[object, ...]:
+    """'128,64', '(128, 64)', '[128]', 'relu,tanh', '()' and '' as tuples; what is no number is a word."""
+    text = text.strip()
+    if text[:1] + text[-1:] in ("()", "[]"):
+        text = text[1:-1].strip()
+    return tuple(_element(part.strip()) for part in text.removesuffix(",").split(",")) if text else ()
+
+
+def _element(text: str) -> object:
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text.strip("'\""))
+
+
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    bool: flags.BooleanParser().parse,
+    int: flags.IntegerParser().parse,
+    float: flags.FloatParser().parse,
+    str: str,
+    tuple: _elements,
+}
+
+
+def check(field: str, value: Any) -> Any:
+    """The value as a config keeps it (1 as 1.0 in a float field, a list as a tuple).
+
+    Raises a UserError that names the field, the value and what is allowed.
+    """
+    if field not in _DECLARED:
+        raise _unknown_field(str(field), ConfigDict(_DECLARED))
+    kind = type(_DECLARED[field])
+    value = _plain(field, value)
+    if kind is float and type(value) is int and abs(value) < 2**1023:
+        value = float(value)
+    if type(value) is not kind:
+        refuse(field, value, _KINDS[kind])
+    if kind is float and not math.isfinite(_float32(value)):
+        refuse(field, value, "a number that float32 can hold")
+    if kind is str and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
+        refuse(field, value, "a text without control characters")
+    allowed, words = RANGES.get(field, (lambda _: True, ""))
+    if not allowed(value):
+        refuse(field, value, words)
+    if field in (names := choices()) and value not in names[field]:
+        raise not_one_of(field, value, names[field])
+    if field == "data_dir" or (field in ("dataset", "fallback_dataset") and _is_folder(field, value)):
+        value = os.path.abspath(os.path.expanduser(value))  # config.json has to mean the same from anywhere
+    return ConfigDict(value) if kind is dict else value
+
+
+def _is_folder(field: str, value: str) -> bool:
+    """Whether a dataset is given as a folder, not by its name; that it holds one is for `data.load` to see."""
+    from mlp_jax.data.datasets import PUBLISHED
+
+    if value in PUBLISHED or value == "digits" or (field == "fallback_dataset" and not value):
+        return False
+    if os.path.dirname(value) or os.path.isdir(os.path.expanduser(value)):
+        return True
+    raise not_one_of(field, value, [*PUBLISHED, "digits", "a folder of four IDX files"])
+
+
+def _plain(field: str, value: object) -> Any:
+    """The value in JSON's types, with tuples for lists, since those can be overridden; UserError for any other type."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float) and not math.isfinite(value):
+        refuse(field, value, "a finite number")
+    if isinstance(value, ConfigDict):
+        value = value.to_dict()
+    if isinstance(value, list | tuple):
+        return tuple(_plain(field, element) for element in value)
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str) or "." in name:
+                refuse(field, name, "a name without a dot")
+        return {name: _plain(f"{field}.{name}", element) for name, element in value.items()}
+    if not isinstance(value, bool | int | float | str | None):
+        refuse(field, value, "a number, a text, a tuple or a dictionary of such")
+    return value
+
+
+def refuse(field: str, value: object, allowed: str) -> NoReturn:
+    """Raises the UserError for a value that is not what is allowed."""
+    try:
+        shown = repr(value)
+    except ValueError:  # an int of more than 4300 digits
+        shown = f"{type(value).__name__} too long to print"
+    raise UserError(f"{field}: {shown if len(shown) < 200 else shown[:199] + '…'} is not {allowed}")
+
+
+def validate(config: ConfigDict) -> None:
+    """Raise a UserError for the first field whose type, range or choice is wrong, or that does not fit another."""
+    from mlp_jax.data.datasets import check_mirrored
+
+    for field in get_config():
+        if field not in config:
+            raise UserError(f"config field {field!r} is missing")
+    for field in config:
+        check(field, config[field])
+    if config.seed + config.seeds > 2**32:
+        refuse("seeds", config.seeds, f"at most {2**32 - config.seed}: the last seed is below 2**32")
+    if config.early_stopping and not config.val_fraction:
+        refuse("early_stopping", config.early_stopping, "0, since val_fraction=0 leaves nothing to stop by")
+    if config.warmup_epochs and config.warmup_epochs >= config.num_epochs:
+        refuse("warmup_epochs", config.warmup_epochs, f"below num_epochs={config.num_epochs}")
+    if config.augment_flip:
+        check_mirrored(config.dataset)
+    if config.norm != "none" and 1 in config.hidden_sizes:
+        refuse("norm", config.norm, "none beside a hidden layer of 1 neuron, of which it leaves nothing")
+    if config.tracker == "wandb" and not config.wandb_project:
+        refuse("wandb_project", "", "the name of a project, which tracker='wandb' needs")
+
+
+def to_json(config: ConfigDict) -> str:
+    """The text of config.json: every field, floats exact, no passwords."""
+    return json.dumps(redact(config.to_dict()), indent=2, allow_nan=False) + "\n"
+
+
+def from_json(path: str | Path) -> ConfigDict:
+    """The config that `to_json` wrote to a file; a field that an older version did not have gets its default."""
+    path = Path(path)
+    try:
+        if not os.path.isfile(path):
+            raise UserError("no such file")
+        if path.stat().st_size > _LARGEST_FILE:
+            raise UserError(f"it is larger than {_LARGEST_FILE} bytes")
+        content = path.read_bytes()
+        fields = json.loads(content.decode())
+        if not isinstance(fields, dict):
+            raise UserError(f"it holds {type(fields).__name__}, not an object of fields")
+        config = complete(fields)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON: {error}") from error
+    check_seal(path, content)
+    return config
+
+
+def describe(config: ConfigDict) -> str:
+    """A readable name, fit for a file, such as fashion_mnist-adam-hl_3-sz_128-bs_32-ac_relu."""
+    dataset = re.sub(r"[^\w.-]+", "_", Path(config.dataset).resolve().name)[:60] or "data"
+    if "experiments" in config:
+        names = tuple(dict.fromkeys(config.experiments))
+        return f"{dataset}-{names[0] if len(names) == 1 else f'experiments_{len(names)}'}-{config.budget}"
+    if "sweep" in config:
+        return f"{dataset}-sweep_{re.sub(r'[^a-z]', '', str(config.sweep.get('method')).lower())[:20]}"
+    sizes = config.hidden_sizes
+    width = "_".join(str(size) for size in (sizes[:1] if len(set(sizes)) == 1 else sizes))
+    parts = [dataset, config.optimizer, f"hl_{len(sizes)}"]
+    parts += [f"sz_{width if len(width) <= 60 else width[:60].rpartition('_')[0] + '_etc'}"] if sizes else []
+    return "-".join([*parts, f"bs_{config.batch_size or 'all'}", f"ac_{config.activation}"])
+
+
+def fingerprint(config: ConfigDict) -> str:
+    """SHA-256 of the fields that decide a run's numbers up to any given step, passwords apart."""
+    deciding = {field: value for field, value in _flat(config).items() if not _may_change(field, config)}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+
+def changed_fields(old: ConfigDict, new: ConfigDict) -> tuple[str, ...]:
+    """The fields that decide a run's numbers and differ, nested ones as 'sweep.method'."""
+    before, after = _flat(old), _flat(new)
+    missing = object()
+    differing = [field for field in {**before, **after} if before.get(field, missing) != after.get(field, missing)]
+    return tuple(field for field in differing if field not in FREE)
+
+
+def check_resume(stored: ConfigDict, config: ConfigDict, workdir: str | Path) -> None:
+    """Raise a UserError that names the fields for which a run stored in `workdir` cannot go on under `config`.
+
+    Nothing may differ under resume='strict' but `FREE` fields and a larger `num_epochs` where the schedule does not
+    depend on it; all but `FIXED` fields under 'changed'. 'never' does not resume, so all may.
+    """
+    if config.resume == "never":
+        return
+    before, after = _flat(stored), _flat(config)
+    grows = _may_change("num_epochs", config) and config.num_epochs > stored.num_epochs
+    both = "experiments" in stored and "experiments" in config  # a set may get more experiments, or a larger budget
+    changed = [
+        field
+        for field in changed_fields(stored, config)
+        if not (field == "num_epochs" and grows) and not (both and field in ("experiments", "budget"))
+    ]
+    fixed = [field for field in changed if field in FIXED or field.split(".")[0] in EXTRAS]
+    refused = changed if config.resume == "strict" else fixed
+    if refused:
+        given = ", ".join(f"{field} ({before.get(field)!r}, now {after.get(field)!r})" for field in refused)
+        ways = ["another --workdir", "--config.resume=never to start over"]
+        ways += [] if fixed else ["--config.resume=changed to go on all the same"]
+        raise UserError(f"{workdir} holds a run with another {given}; allowed: {', '.join(ways)}")
+
+
+def _may_change(field: str, config: ConfigDict) -> bool:
+    """Whether another value of the field leaves every number up to a given step as it is."""
+    from mlp_jax.schedules import DEPENDS_ON_LENGTH
+
+    if field == "num_epochs":
+        return config.schedule not in DEPENDS_ON_LENGTH and "sweep" not in config
+    return field in FREE
+
+
+def _flat(config: ConfigDict) -> dict[str, Any]:
+    """'sweep.method' -> value, for every field that holds no further ones."""
+
+    def walk(fields: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in fields.items():
+            if isinstance(value, Mapping):
+                yield from walk(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    return dict(walk(config.to_dict(), ""))

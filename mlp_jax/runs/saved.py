@@ -1,0 +1,145 @@
+"""A saved run read back: its best parameters, evaluated on labelled data or applied to new images."""
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mlp_jax.runs import card
+from mlp_jax.files import checkpoint
+from mlp_jax.data import images
+from mlp_jax.files import workdir
+from mlp_jax.hparams import Static, split_config
+from mlp_jax.runs.config import FILE, from_json
+from mlp_jax.data.datasets import Dataset, load, load_test, split
+from mlp_jax.errors import UserError
+from mlp_jax.lanes.evaluation import Tested, evaluate_on, predict_probabilities
+from mlp_jax.runs.run import write_evaluation
+from mlp_jax.model import Params
+from mlp_jax.training import host_generator, init_lane, make_keys
+
+
+class Saved(NamedTuple):
+    """The network of a run, and what it was trained on (data.json)."""
+
+    static: Static
+    params: Params
+    card: dict[str, Any]
+
+
+def read(folder: Path) -> Saved:
+    """The best parameters of the run in `folder`; of a run of several seeds, those of the first."""
+    if not (folder / card.FILE).exists():
+        raise UserError(f"--workdir: {str(folder)!r} holds no trained run: it has no {card.FILE}")
+    config, data = from_json(folder / FILE), card.read(folder)
+    where = folder
+    if config.seeds > 1:
+        where = folder / "seeds" / str(config.seed)
+        config = config.copy_and_resolve_references()
+        config.seeds = 1
+    trained_on = data["train_examples"] - round(config.val_fraction * data["train_examples"])
+    if trained_on < 1:
+        raise UserError(f"{folder / card.FILE}: not as a run wrote it: {data['train_examples']} examples to train on")
+    static, hparams = split_config(config, data["inputs"], len(data["class_names"]), trained_on)
+    compared = {"data": data["fingerprint"]}
+    template = jax.eval_shape(lambda: init_lane(static, hparams, make_keys(config.seed)))
+    found = checkpoint.restore(where / "checkpoints", template, compared)
+    if found is None:
+        raise UserError(f"--workdir: {str(folder)!r} holds no checkpoint that can be read; train it first")
+    if (folder / "summary.json").exists() and not checkpoint.newest_is_whole(where / "checkpoints"):
+        raise UserError(f"--workdir: {str(folder)!r} has lost its last checkpoint; trained again it gets the same one")
+    if found.state.best.epoch < 1:
+        raise UserError(f"--workdir: {str(folder)!r} has not finished an epoch yet; train on")
+    return Saved(static, found.state.best.params, data)
+
+
+def evaluate(config: ConfigDict, folder: Path) -> Tested:
+    """Prints, and writes to `evaluation-DATASET-SPLIT.json`, what the saved run makes of `config.dataset`.
+
+    `config.evaluate_split` is test, validation (the rows that the run held out) or train (those it trained on).
+    Another dataset has to have images of the same size.
+    """
+    saved = read(folder)
+    stored = from_json(folder / FILE)
+    same = config.dataset == stored.dataset
+    name = saved.card["dataset"] if same else config.dataset
+    dataset = load(name, config.data_dir, "")
+    if dataset.train_images.shape[1] != saved.static.sizes[0]:
+        raise UserError(
+            f"dataset: {name!r} has images of {dataset.train_images.shape[1]} pixels; "
+            f"the run in {folder} takes {saved.static.sizes[0]}"
+        )
+    if len(dataset.class_names) > saved.static.sizes[-1]:
+        classes = len(dataset.class_names)
+        raise UserError(f"dataset: {name!r} has {classes} classes; the run in {folder} knows {saved.static.sizes[-1]}")
+    if same and config.evaluate_split != "test" and dataset.fingerprint != saved.card["fingerprint"]:
+        raise UserError(
+            f"dataset: {name!r} has changed since the run in {folder}; allowed: --config.evaluate_split=test"
+        )
+    # The matrix has the network's classes, of which another dataset may name but the first ones.
+    unnamed = saved.card["class_names"][len(dataset.class_names) :]
+    dataset = dataset._replace(class_names=(*dataset.class_names, *unnamed))
+    pixels, labels = _rows(config, stored, dataset)
+    result = evaluate_on(saved.static, saved.params, pixels, labels, dataset.scale)
+    target = folder / f"evaluation-{Path(name).name}-{config.evaluate_split}.json"
+    write_evaluation(target, config.evaluate_split, dataset, result, pixels, labels)
+    print(_table(dataset, config.evaluate_split, result))
+    print(f"written to {target}")
+    return result
+
+
+def _rows(config: ConfigDict, stored: ConfigDict, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    if config.evaluate_split == "test":
+        return load_test(dataset)
+    # The split is the run's, whatever the command line says of seeds and fractions.
+    keys = make_keys(stored.seed)
+    train, held_out = split(dataset.train_labels, stored.val_fraction, stored.stratified, host_generator(keys.split))
+    chosen = train if config.evaluate_split == "train" else held_out
+    if not len(chosen):
+        raise UserError("evaluate_split: 'validation' is empty, since the run has val_fraction=0; allowed: test, train")
+    return dataset.train_images[chosen], dataset.train_labels[chosen]
+
+
+def _table(dataset: Dataset, part: str, result: Tested) -> str:
+    names = [str(name) for name in dataset.class_names]
+    width = max(len("macro"), *map(len, names))
+    scores, total = result.scores, result.confusion.sum()
+    lines = [
+        f"{dataset.name} {part}: {total} examples, loss {result.loss:.4f}, accuracy {result.accuracy:.2%}",
+        f"{'class':{width}}  precision  recall      F1",
+    ]
+    columns = (scores.precision, scores.recall, scores.f1)
+    for name, *values in [*zip(names, *columns, strict=False), ("macro", *(column.mean() for column in columns))]:
+        lines.append(f"{name:{width}}  {values[0]:9.4f}  {values[1]:6.4f}  {values[2]:6.4f}")
+    lines.append("confusion matrix, rows true:")
+    digits = len(str(result.confusion.max()))
+    for name, row in zip(names, result.confusion, strict=False):
+        lines.append(f"{name:{width}}  " + " ".join(f"{count:{digits}}" for count in row))
+    return "\n".join(lines)
+
+
+def predict(config: ConfigDict, folder: Path, inputs: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The class of every image in the files: a table on a terminal's reader's side, JSON lines in predictions.json."""
+    saved = read(folder)
+    names, pixels = images.read(inputs, tuple(saved.card["image_shape"]), saved.card["scale"])
+    probabilities = predict_probabilities(saved.static, saved.params, pixels, saved.card["scale"])
+    classes = saved.card["class_names"]
+    rows = [
+        {
+            "input": name,
+            "class": int(p.argmax()),
+            "name": classes[int(p.argmax())],
+            "probability": float(p.max()),
+            "probabilities": [float(value) for value in p],
+        }
+        for name, p in zip(names, probabilities, strict=True)
+    ]
+    width = max(len(row["input"]) for row in rows)
+    for row in rows:
+        print(f"{row['input']:{width}}  {row['class']:3d}  {row['name']:12}  {row['probability']:7.2%}")
+    workdir.write_json(folder / "predictions.json", rows)
+    print(f"written to {folder / 'predictions.json'}", file=sys.stderr)
+    return rows

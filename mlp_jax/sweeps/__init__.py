@@ -1,0 +1,1 @@
+"""A sweep, from its dictionary to the best trial."""

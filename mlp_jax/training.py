@@ -1,0 +1,381 @@
+"""The training program: pure functions from a lane's state to its next state, jitted by `compile_program`.
+
+A *lane* is one network in training. Its program is the same whether it runs alone or among others; a run of several
+seeds and a sweep only place more lanes. Nothing here reads a clock, a file or a flag.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from mlp_jax.augment import augment, mix
+from mlp_jax.gradients import GRADIENTS
+from mlp_jax.hparams import Hparams, Static, steps_per_epoch
+from mlp_jax.losses import LOSSES, smooth
+from mlp_jax.metrics import confusion_matrix
+from mlp_jax.model import ACTIVATIONS, Layer, Params, dropout_masks, forward, init_params
+from mlp_jax.optimizers import OPTIMIZERS, Optimizer, add_decoupled_weight_decay, clip_by_global_norm
+from mlp_jax.schedules import learning_rate_factor
+
+EVALUATION_BATCH = 1000
+Placed = Any  # a NumPy array or number before it is placed on a device, a JAX array after
+
+
+class Keys(NamedTuple):
+    """One stream of keys a purpose; the list grows only at its end, so that old seeds keep their numbers."""
+
+    split: Array
+    init: Array
+    shuffle: Array
+    dropout: Array
+    augment: Array
+    mixup: Array
+
+
+class Data(NamedTuple):
+    """What lies on the device once: `images` uint8 (n, inputs), `labels` int32 (n,), `scale` = 1/largest pixel."""
+
+    images: Placed
+    labels: Placed
+    scale: Placed
+
+
+class Rows(NamedTuple):
+    """Row numbers of `Data` in batches: `indices` int32 (batches, width); in all, `total` of them are real.
+
+    A batch holds `size` ≤ width real rows, the last one what is left; the others fill it up and weigh nothing. A
+    width beyond the size lets a batch divide over a mesh.
+    """
+
+    indices: Placed
+    total: Placed
+
+
+class TrainState(NamedTuple):
+    """What an update changes; `step` counts updates from 0."""
+
+    params: Params
+    opt_state: Any
+    step: Array
+    average: Any = ()  # Params with ema_decay: their mean over the steps, the last ones weighing most
+
+
+class Probes(NamedTuple):
+    """Norms ‖·‖ of every layer's gradient and update, (layers,), summed over the steps of an epoch."""
+
+    grad_norm: Array
+    update_norm: Array
+
+
+class Sums(NamedTuple):
+    """Of the epoch so far: Σ loss·size, Σ correct, the first step whose loss was not finite (−1: none), the probes."""
+
+    loss: Array
+    correct: Array
+    first_bad: Array
+    probes: Any  # Probes, or () where they are off
+
+
+class Best(NamedTuple):
+    """The parameters after the epoch with most correct validation examples, the first on ties; epochs from 1."""
+
+    params: Params
+    correct: Array
+    epoch: Array
+
+
+class Lane(NamedTuple):
+    """Everything that a resume needs of one network in training."""
+
+    state: TrainState
+    sums: Sums
+    best: Best
+
+
+class EpochStats(NamedTuple):
+    """What one epoch is logged from: mean losses, counts of correct examples, the first bad step, the probes.
+
+    `val_loss` is NaN and `val_correct` 0 without validation.
+    """
+
+    train_loss: Array
+    train_correct: Array
+    val_loss: Array
+    val_correct: Array
+    first_bad: Array
+    probes: dict[str, Array]
+
+
+def make_keys(seed: Array | int) -> Keys:
+    """The streams of a seed in 0 … 2³²−1."""
+    return Keys(*jax.random.split(jax.random.key(jnp.asarray(seed, jnp.uint32)), len(Keys._fields)))
+
+
+def host_generator(key: Array) -> np.random.Generator:
+    """NumPy's generator seeded by a key: the split and the shuffles are drawn on the host, where they cost least."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def epoch_order(keys: Keys, epoch: int, train_indices: np.ndarray) -> np.ndarray:
+    """The order in which epoch `epoch` (from 1) visits the training rows."""
+    return host_generator(jax.random.fold_in(keys.shuffle, epoch)).permutation(train_indices)
+
+
+def in_batches(indices: np.ndarray, size: int, width: int = 0) -> Rows:
+    """`indices` in their order as batches of `size`, each filled up with row 0 to `width` (0: to `size`)."""
+    matrix = np.zeros((steps_per_epoch(len(indices), size), size), np.int32)
+    matrix.reshape(-1)[: len(indices)] = indices
+    return Rows(np.pad(matrix, ((0, 0), (0, max(width - size, 0)))), np.int32(len(indices)))
+
+
+def make_optimizer(static: Static, hparams: Hparams, learning_rate: Array) -> Optimizer:
+    """The config's optimizer at this learning rate; built inside the traced function, so its numbers may be traced."""
+    constructor, arguments = OPTIMIZERS[static.optimizer]
+    optimizer = constructor(learning_rate, *(getattr(hparams, name) for name in arguments))
+    if static.decoupled_weight_decay:
+        return add_decoupled_weight_decay(optimizer, learning_rate, hparams.weight_decay, weights_only)
+    return optimizer
+
+
+def weights_only(params: Params) -> Any:
+    """True for every weight matrix and False for every bias: what weight decay applies to."""
+    return tuple(Layer(w=True, b=False) for _ in params)  # type: ignore[arg-type]
+
+
+def init_lane(static: Static, hparams: Hparams, keys: Keys) -> Lane:
+    """A network before its first step."""
+    params = init_params(keys.init, static.sizes, static.init, hparams.init_scale, static.dtype)
+    return start_lane(static, hparams, params)
+
+
+def start_lane(static: Static, hparams: Hparams, params: Params) -> Lane:
+    """A lane whose first step starts at `params`."""
+    opt_state = make_optimizer(static, hparams, hparams.learning_rate).init(params)
+    best = Best(jax.tree.map(jnp.zeros_like, params), jnp.int32(-1), jnp.int32(0))
+    average = jax.tree.map(jnp.zeros_like, params) if static.ema else ()
+    return Lane(TrainState(params, opt_state, jnp.int32(0), average), _no_sums(static), best)
+
+
+def _no_sums(static: Static) -> Sums:
+    layers = len(static.sizes) - 1
+    probes = Probes(jnp.zeros(layers, static.dtype), jnp.zeros(layers, static.dtype)) if static.probes else ()
+    return Sums(jnp.zeros((), static.dtype), jnp.int32(0), jnp.int32(-1), probes)
+
+
+def _layer_norms(params: Params) -> Array:
+    return jnp.stack([jnp.sqrt(jnp.sum(layer.w**2) + jnp.sum(layer.b**2)) for layer in params])
+
+
+class Batch(NamedTuple):
+    """Pixels uint8 (width, in), their scale, labels (width,), real (width,), which is 0 for fillers; the sum of `real`.
+
+    The sum is a number of its own since adding up a batch that is divided over devices makes them talk.
+    """
+
+    pixels: Array
+    scale: Array
+    labels: Array
+    real: Array
+    size: Array
+
+    @property
+    def inputs(self) -> Array:
+        """The pixels as the network reads them, 0 to 1."""
+        return self.pixels.astype(self.scale.dtype) * self.scale
+
+
+def take_batch(static: Static, data: Data, rows: Rows, batch: Array, size: int) -> Batch:
+    """Batch number `batch` of `rows`, of which `size` columns hold rows."""
+    indices = rows.indices[batch]
+    count = jnp.minimum(size, rows.total - batch * size)
+    real = lax.iota(jnp.int32, indices.shape[0]) < count
+    scale = data.scale.astype(static.dtype)
+    return Batch(
+        data.images[indices], scale, data.labels[indices], real.astype(static.dtype), count.astype(static.dtype)
+    )
+
+
+def _targets(static: Static, labels: Array) -> Array:
+    return jax.nn.one_hot(labels, static.sizes[-1], dtype=static.dtype)
+
+
+class Step(NamedTuple):
+    """What `GRADIENTS` differentiate at: the arguments of `objective` after the parameters, in their order."""
+
+    inputs: Array
+    targets: Array
+    weights: Array
+    masks: tuple[Array, ...]
+
+
+def draw_step(static: Static, hparams: Hparams, keys: Keys, step: Array, batch: Batch) -> Step:
+    """A batch as update `step` (from 0) trains on it: distorted, blended, with smoothed targets and dropout's masks."""
+    masks: tuple[Array, ...] = ()
+    if static.dropout:
+        key = jax.random.fold_in(keys.dropout, step)
+        masks = dropout_masks(key, hparams.dropout_rate, len(batch.labels), static.sizes[1:-1], static.dtype)
+    if static.distortions:
+        key = jax.random.fold_in(keys.augment, step)
+        pixels = batch.pixels.astype(static.dtype)
+        batch = batch._replace(pixels=augment(static.distortions, hparams.augment, key, static.image_shape, pixels))
+    inputs, targets = batch.inputs, _targets(static, batch.labels)
+    if static.mixup:
+        key = jax.random.fold_in(keys.mixup, step)
+        inputs, targets = mix(key, hparams.mixup_alpha, batch.size, inputs, targets)
+    if static.smoothing:
+        targets = smooth(targets, hparams.label_smoothing)
+    return Step(inputs, targets, batch.real / batch.size, masks)
+
+
+def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: Batch) -> Lane:
+    """One update on one batch."""
+    state, sums = lane.state, lane.sums
+    drawn = draw_step(static, hparams, keys, state.step, batch)
+    (loss, logits), grads = GRADIENTS[static.gradient](static, hparams, state.params, *drawn)
+    if static.clip:
+        grads = clip_by_global_norm(grads, hparams.clip_norm)
+    factor = learning_rate_factor(static.schedule, static.warmup, state.step, hparams.schedule)
+    optimizer = make_optimizer(static, hparams, hparams.learning_rate * factor)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = jax.tree.map(jnp.add, state.params, updates)
+    average = state.average
+    if static.ema:
+        average = move_average(average, params, hparams.ema_decay, state.step + 1)
+
+    # Counted in the dtype of the gradient (exact to 2²⁴ rows), so that devices send the two together.
+    correct = jnp.sum(jnp.where(lax.argmax(logits, 1, jnp.int32) == batch.labels, batch.real, 0)).astype(jnp.int32)
+    bad = (sums.first_bad < 0) & ~jnp.isfinite(loss)
+    probes = sums.probes
+    if static.probes:
+        probes = Probes(probes.grad_norm + _layer_norms(grads), probes.update_norm + _layer_norms(updates))
+    sums = Sums(
+        sums.loss + loss * batch.size, sums.correct + correct, jnp.where(bad, state.step, sums.first_bad), probes
+    )
+    return Lane(TrainState(params, opt_state, state.step + 1, average), sums, lane.best)
+
+
+def move_average(average: Params, params: Params, decay: Array, count: Array) -> Params:
+    """a ← a + (1 − d)/(1 − d^t)·(θ − a), t = `count` updates from 1: Σ d^(t−i)·θ_i over Σ d^(t−i).
+
+    That is the exponential moving average with its bias corrected as in Adam: the first is θ_1 itself.
+    """
+    weight = (1 - decay) / (1 - decay ** count.astype(decay.dtype))
+    return jax.tree.map(lambda a, p: a + weight * (p - a), average, params)
+
+
+def train_steps(
+    static: Static, hparams: Hparams, keys: Keys, data: Data, order: Rows, lane: Lane, start: Placed, stop: Placed
+) -> Lane:
+    """Batches `start` … `stop` − 1 of the epoch whose row order is `order`; one program for any two bounds."""
+
+    def body(batch: Array, lane: Lane) -> Lane:
+        return train_step(static, hparams, keys, lane, take_batch(static, data, order, batch, static.batch_size))
+
+    return lax.fori_loop(start, stop, body, lane)
+
+
+class Evaluation(NamedTuple):
+    """Sums over every example: Σ loss, the confusion matrix, and the units (a hidden layer each) that pass gradient."""
+
+    loss: Array
+    confusion: Array
+    alive: tuple[Array, ...]
+
+
+def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluation:
+    """Loss (without λ and dropout) and confusion matrix over `rows`, summed batch by batch; no example is dropped."""
+    classes, hidden = static.sizes[-1], static.sizes[1:-1]
+
+    def body(batch: Array, total: Evaluation) -> Evaluation:
+        taken = take_batch(static, data, rows, batch, rows.indices.shape[1])
+        labels, real = taken.labels, taken.real
+        logits, cache = forward(params, taken.inputs, static.activation, (), static.precision, static.norm)
+        losses = LOSSES[static.loss].value(logits, _targets(static, labels))
+        alive = total.alive
+        if static.probes:
+            df = ACTIVATIONS[static.activation].df
+            slopes = [df(z, a) * real[:, None] for z, a in zip(cache.pre_activations, cache.activations, strict=True)]
+            alive = tuple(old | jnp.any(slope != 0, axis=0) for old, slope in zip(alive, slopes, strict=True))
+        return Evaluation(
+            total.loss + jnp.sum(real * losses),
+            total.confusion + confusion_matrix(lax.argmax(logits, 1, jnp.int32), labels, real, classes),
+            alive,
+        )
+
+    nothing = Evaluation(
+        jnp.zeros((), static.dtype),
+        jnp.zeros((classes, classes), jnp.int32),
+        tuple(jnp.zeros(width, bool) for width in hidden) if static.probes else (),
+    )
+    return lax.fori_loop(0, rows.indices.shape[0], body, nothing)
+
+
+def end_epoch(
+    static: Static, data: Data, train_count: Placed, steps: Placed, validation: Rows, lane: Lane
+) -> tuple[Lane, EpochStats]:
+    """Validates, keeps the best parameters (averaged ones, if any), and sets the epoch's sums back to nothing.
+
+    The epoch had `train_count` rows in `steps` steps. The optimizer's state passes through; see `without_optimizer`.
+    """
+    state, sums, best = lane
+    params = state.average if static.ema else state.params
+    probes: dict[str, Array] = {}
+    if static.probes:
+        probes["grad_norm"] = sums.probes.grad_norm / steps.astype(static.dtype)
+        probes["update_norm"] = sums.probes.update_norm / steps.astype(static.dtype)
+        probes["weight_norm"] = _layer_norms(state.params)
+    val_loss = jnp.asarray(jnp.nan, static.dtype)
+    correct = jnp.int32(0)
+    better = jnp.asarray(True)  # without validation the last parameters are the ones to test
+    if validation.indices.shape[0]:
+        total = evaluate(static, params, data, validation)
+        correct = jnp.trace(total.confusion, dtype=jnp.int32)
+        val_loss = total.loss / validation.total.astype(static.dtype)
+        better = correct > best.correct
+        if static.probes and total.alive:
+            probes["dead_units"] = jnp.stack([1 - jnp.mean(units.astype(static.dtype)) for units in total.alive])
+    epoch = state.step // steps
+    best = Best(
+        jax.tree.map(lambda new, old: jnp.where(better, new, old), params, best.params),
+        jnp.where(better, correct, best.correct),
+        jnp.where(better, epoch, best.epoch),
+    )
+    train_loss = sums.loss / train_count.astype(static.dtype)
+    # A last step that makes the parameters infinite leaves no later loss to tell.
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
+    first_bad = jnp.where((sums.first_bad < 0) & ~finite, state.step, sums.first_bad)
+    stats = EpochStats(train_loss, sums.correct, val_loss, correct, first_bad, probes)
+    return Lane(state, _no_sums(static), best), stats
+
+
+def without_optimizer(lane: Lane) -> Lane:
+    """What `end_epoch` needs of a lane, so that one program serves all optimizers."""
+    return lane._replace(state=lane.state._replace(opt_state=()))
+
+
+class Program(NamedTuple):
+    """The three functions of a training, compiled for one `Static`, one shape of data and one placement.
+
+    The lane is donated: a call overwrites the state it was given.
+    """
+
+    init: Callable[[Hparams, Keys], Lane]
+    train_steps: Callable[[Hparams, Keys, Data, Rows, Lane, Placed, Placed], Lane]
+    end_epoch: Callable[[Data, Placed, Placed, Rows, Lane], tuple[Lane, EpochStats]]
+
+
+def ending(end: Callable[..., tuple[Lane, EpochStats]]) -> Callable[..., tuple[Lane, EpochStats]]:
+    """`Program.end_epoch` from an `end_epoch` that takes a lane without its optimizer."""
+
+    def end_epoch(
+        data: Data, train_count: Placed, steps: Placed, validation: Rows, lane: Lane
+    ) -> tuple[Lane, EpochStats]:
+        opt_state = lane.state.opt_state
+        lane, stats = end(data, train_count, steps, validation, without_optimizer(lane))
+        return lane._replace(state=lane.state._replace(opt_state=opt_state)), stats
+
+    return end_epoch

@@ -1,0 +1,121 @@
+"""A lane of a population is the single run: bit for bit in turn, to rounding side by side."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from mlp_jax.hparams import split_config
+from mlp_jax.lanes import abreast
+from mlp_jax.lanes.population import Member, Population
+from tests.lanes.test_placement import collectives
+from tests.shared.training import leaves, same_bits, small_config, small_dataset, train
+
+
+def configs():
+    """Trials as a sweep has them: other numbers, seeds, lengths and one other shape."""
+    return [
+        small_config(learning_rate=0.002),
+        small_config(learning_rate=0.01, num_epochs=3),
+        small_config(seed=3),
+        small_config(hidden_sizes=(5,), optimizer="sgd"),
+        small_config(learning_rate=0.01, num_epochs=9, early_stopping=2),
+    ]
+
+
+def trained(population, members, until=None):
+    result = dict(population.train(members, until))
+    return [result[index] for index in range(len(members))]
+
+
+def figures(records):
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return [train(config) for config in configs()]
+
+
+def test_a_lane_in_turn_is_the_single_run_bit_for_bit(alone):
+    members = trained(Population(small_dataset(), "lanes:3"), [Member(config) for config in configs()])
+    for member, events in zip(members, alone, strict=True):
+        assert figures(member.records) == figures([event.record for event in events])
+        assert same_bits(member.lane, events[-1].lane)
+
+
+def test_lanes_that_pause_and_go_on_elsewhere_end_with_the_same_bits(alone):
+    population = Population(small_dataset(), "lanes:3")
+    paused = trained(population, [Member(config) for config in configs()], until=1)
+    assert all(len(member.records) == 1 for member in paused)
+    members = trained(Population(small_dataset(), "lanes:2"), paused[::-1])[::-1]
+    for member, events in zip(members, alone, strict=True):
+        assert same_bits(member.lane, events[-1].lane)
+
+
+def test_lanes_side_by_side_are_the_single_runs_to_rounding(alone):
+    population = Population(small_dataset(), "lanes:1", chunk=4)
+    paused = trained(population, [Member(config) for config in configs()], until=1)
+    for member, events in zip(trained(population, paused), alone, strict=True):
+        assert [record["epoch"] for record in member.records] == [event.record["epoch"] for event in events]
+        for a, b in zip(leaves(member.lane.state.params), leaves(events[-1].lane.state.params), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_lanes_side_by_side_do_not_depend_on_their_groups():
+    one, other = configs()[:2]
+    first = trained(Population(small_dataset(), "lanes:1", chunk=2), [Member(one), Member(other)])
+    second = trained(Population(small_dataset(), "lanes:1", chunk=2), [Member(one)])
+    assert same_bits(first[0].lane, second[0].lane)
+
+
+@pytest.mark.parametrize("chunk", [0, 4])
+def test_a_lane_that_diverges_stops_nobody(chunk):
+    wild = small_config(optimizer="sgd", learning_rate=1e20)
+    calm = small_config(optimizer="sgd", learning_rate=0.1)
+    population = Population(small_dataset(), "lanes:2", chunk=chunk)
+    members = trained(population, [Member(wild), Member(calm), Member(wild)])
+    assert [member.diverged for member in members] == [True, False, True]
+    assert np.isfinite(members[1].records[-1]["val/loss"])
+
+
+def test_lanes_of_one_shape_compile_once_a_place():
+    population = Population(small_dataset(), "lanes:1")
+    trained(population, [Member(small_config(learning_rate=rate)) for rate in (0.1, 0.01, 0.001)])
+    kinds = [kind[0] for kind, *_ in population.compiler.compiled]
+    assert kinds == ["start", "steps", "end"]
+    # Of nets that differ in the first weights all is shared, of those that differ in the optimizer the evaluation.
+    trained(population, [Member(small_config(init="xavier")), Member(small_config(optimizer="sgd", batch_size=7))])
+    kinds = [kind[0] for kind, *_ in population.compiler.compiled]
+    assert kinds == ["start", "steps", "end", "start", "steps"]
+
+
+def test_an_error_in_a_lane_ends_the_population(monkeypatch):
+    monkeypatch.setattr(Population, "_advance", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trained(Population(small_dataset(), "lanes:2"), [Member(config) for config in configs()])
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_lanes_over_devices_need_no_communication(chunk):
+    """Each lane's program lies on one device: nothing in it could talk to another."""
+    population = Population(small_dataset(), "lanes:2", chunk)
+    configs = [small_config(learning_rate=rate) for rate in (0.1, 0.01, 0.03, 0.001)]
+    assert len(trained(population, [Member(config) for config in configs])) == 4
+    for (*_, placement), program in population.compiler.compiled.items():
+        assert len(placement.whole.device_set) == 1
+        assert collectives(program) == []
+    assert jax.device_count() == 8
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "devices", "lanes"),
+    [(80, 1, 256), (80, 4, 64), (80, 1000, 1), (None, 1, 256), (0.1, 1, 8), (1e-6, 1, 1)],
+)
+def test_as_many_lanes_side_by_side_as_half_the_memory_holds(gigabytes, devices, lanes):
+    """A 784-128-10 net of 101,770 weights in batches of 64 takes 7·4·101,770 + 4·4·64·922 bytes, 3.8 MB."""
+    static, _ = split_config(small_config(hidden_sizes=(128,), batch_size=64), 784, 10, 54_000)
+    stats = None if gigabytes is None else {"bytes_limit": int(gigabytes * 1e9)}
+    device = SimpleNamespace(memory_stats=lambda: stats)
+    assert abreast.chunk_size(static, device, devices) == lanes

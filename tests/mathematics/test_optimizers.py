@@ -1,0 +1,432 @@
+"""Six optimizers against their papers' equations in NumPy, and one table of tests that every optimizer gets for free.
+
+A seventh needs a function in reference_optimizers.py and a row in ARGUMENTS.
+"""
+
+import ast
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from mlp_jax import optimizers
+from mlp_jax.optimizers import OPTIMIZERS, add_decoupled_weight_decay, clip_by_global_norm
+from tests.shared import reference_optimizers
+from tests.shared.slow import fast
+
+# Optimizer -> arguments after the learning rate: not the defaults, so that a number that is not read shows.
+ARGUMENTS = {
+    "sgd": {},
+    "momentum": {"momentum": 0.8},
+    "nesterov": {"momentum": 0.8},
+    "rmsprop": {"beta": 0.85, "eps": 1e-7},
+    "adam": {"beta1": 0.8, "beta2": 0.99, "eps": 1e-7},
+    "nadam": {"beta1": 0.8, "beta2": 0.99, "eps": 1e-7},
+}
+every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
+some_optimizers = pytest.mark.parametrize("name", fast(OPTIMIZERS, ["adam"]))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def make(name, learning_rate, **changed):
+    return OPTIMIZERS[name][0](learning_rate, **{**ARGUMENTS[name], **changed})
+
+
+def apply(optimizer, grads, state, params):
+    updates, state = optimizer.update(grads, state, params)
+    return jax.tree.map(jnp.add, params, updates), state
+
+
+def trajectory(optimizer, start, gradient, steps):
+    """The parameters after every step, as one scan."""
+
+    def body(carry, step):
+        params, state = carry
+        params, state = apply(optimizer, gradient(step, params), state, params)
+        return (params, state), params
+
+    _, path = jax.lax.scan(body, (start, optimizer.init(start)), jnp.arange(steps))
+    return path
+
+
+def test_table_is_complete():
+    assert set(OPTIMIZERS) == set(ARGUMENTS)
+    for name, (constructor, fields) in OPTIMIZERS.items():
+        assert constructor is getattr(optimizers, name)
+        assert tuple(ARGUMENTS[name]) == fields == tuple(inspect.signature(constructor).parameters)[1:]
+
+
+# Against the papers
+
+
+def given_gradients(steps=1000):
+    """(steps, 12): of ordinary, tiny and huge scale, always zero, mostly zero, zero at first, zero later, constant."""
+    rng = np.random.default_rng(0)
+    g = rng.normal(size=(steps, 12)) * np.array([1, 1e-6, 1e6, 1, 0, 1, 1, 1, 1, 1e-6, 1e6, 1e-12])
+    g[:, 5] *= rng.random(steps) < 0.02
+    g[:200, 6] = 0
+    g[200:, 7] = 0
+    g[:, 8:11] = g[0, 8:11]
+    return g
+
+
+@every_optimizer
+def test_thousand_steps_of_given_gradients_match_the_paper(name):
+    gradients = given_gradients()
+    learning_rate = 0.01
+    start = np.linspace(-1, 1, 12)
+    expected = getattr(reference_optimizers, name)(
+        start, lambda t, x: gradients[t], 1000, learning_rate, **ARGUMENTS[name]
+    )
+    on_device = jnp.asarray(gradients)
+    path = trajectory(make(name, learning_rate), jnp.asarray(start), lambda t, x: on_device[t], 1000)
+    # Relative to how far a parameter ever went.
+    scale = np.abs(expected).max(axis=0)
+    assert np.max(np.abs(path - expected) / scale) < 1e-10
+    moves, expected_moves = np.diff(path, axis=0), np.diff(expected, axis=0)
+    largest = np.abs(expected_moves).max(axis=0)
+    moving = largest > 1e-4 * scale  # of slower parameters the difference of two positions has too few digits
+    assert np.max(np.abs(moves - expected_moves)[:, moving] / largest[moving]) < 1e-10
+    # What never had a gradient never moved.
+    np.testing.assert_array_equal(path[:, 4], start[4])
+
+
+@every_optimizer
+def test_thousand_steps_downhill_match_the_paper(name):
+    # A quadratic valley 1 : 100, gradients that depend on the parameters.
+    curvature, start = np.geomspace(1, 100, 5), np.linspace(1, 2, 5)
+    expected = getattr(reference_optimizers, name)(start, lambda t, x: curvature * x, 1000, 1e-3, **ARGUMENTS[name])
+    path = trajectory(make(name, 1e-3), jnp.asarray(start), lambda t, x: jnp.asarray(curvature) * x, 1000)
+    assert np.max(np.abs(path - expected)) < 1e-10 * np.abs(expected).max()
+    losses = 0.5 * np.sum(curvature * np.asarray(path) ** 2, axis=1)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_worked_by_hand():
+    def after_two(optimizer, first, second):
+        params = jnp.float64(1)
+        state = optimizer.init(params)
+        params, state = apply(optimizer, jnp.float64(first), state, params)
+        return float(apply(optimizer, jnp.float64(second), state, params)[0])
+
+    assert after_two(optimizers.sgd(0.1), 2, 3) == pytest.approx(1 - 0.2 - 0.3)
+    assert after_two(optimizers.momentum(0.1, 0.5), 2, 3) == pytest.approx(1 - 0.2 - 0.1 * (0.5 * 2 + 3))
+    # Nesterov: u₁ = 2, w₁ = 1 − 0.1·(2 + 1); u₂ = 4, w₂ = w₁ − 0.1·(3 + 2)
+    assert after_two(optimizers.nesterov(0.1, 0.5), 2, 3) == pytest.approx(1 - 0.3 - 0.5)
+    # RMSprop: v₁ = 0.75·4, √ = √3; v₂ = 0.25·3 + 0.75·9 = 7.5
+    assert after_two(optimizers.rmsprop(0.1, 0.25, 0.5), 2, 3) == pytest.approx(
+        1 - 0.1 * 2 / (3**0.5 + 0.5) - 0.1 * 3 / (7.5**0.5 + 0.5)
+    )
+    # Adam: m̂₁ = 2, v̂₁ = 4; m₂ = 2, m̂₂ = 2/0.75; v₂ = 0.75·1 + 0.25·9 = 3, v̂₂ = 3/0.4375
+    assert after_two(optimizers.adam(0.1, 0.5, 0.75, 0.5), 2, 3) == pytest.approx(
+        1 - 0.1 * 2 / 2.5 - 0.1 * (2 / 0.75) / ((3 / 0.4375) ** 0.5 + 0.5)
+    )
+    # Nadam: μ̂₁ = 0.5·1/0.75 + 0.5·2/0.5; μ̂₂ = 0.5·2/0.875 + 0.5·3/0.75
+    assert after_two(optimizers.nadam(0.1, 0.5, 0.75, 0.5), 2, 3) == pytest.approx(
+        1 - 0.1 * (2 / 3 + 2) / 2.5 - 0.1 * (1 / 0.875 + 2) / ((3 / 0.4375) ** 0.5 + 0.5)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("gradient", [1e-3, -1.0, 1e3])
+def test_first_step_of_adam_is_the_sign_of_the_gradient(dtype, gradient):
+    params = jnp.zeros((), dtype)
+    updates, _ = optimizers.adam(0.25).update(jnp.asarray(gradient, dtype), optimizers.adam(0.25).init(params), params)
+    assert float(updates) == pytest.approx(-0.25 * np.sign(gradient), rel=1e-3 if dtype[-2:] == "16" else 1e-4)
+
+
+def test_defaults_are_the_papers():
+    defaults = {
+        name: {p.name: p.default for p in list(inspect.signature(constructor).parameters.values())[1:]}
+        for name, (constructor, _) in OPTIMIZERS.items()
+    }
+    moments = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    assert defaults == {
+        "sgd": {},
+        "momentum": {"momentum": 0.9},
+        "nesterov": {"momentum": 0.9},
+        "rmsprop": {"beta": 0.9, "eps": 1e-8},
+        "adam": moments,
+        "nadam": moments,
+    }
+
+
+# What every optimizer gets for free
+
+
+def mixed_tree():
+    return {
+        "single": jnp.asarray([1.0, -2.0, 3.0], jnp.float32),
+        "nested": {"brain": jnp.ones((2, 2), jnp.bfloat16), "half": jnp.asarray(0.5, jnp.float16)},
+        "empty": (),
+        "double": (jnp.asarray(2.0, jnp.float64), [jnp.zeros((0, 3), jnp.float64)]),
+    }
+
+
+def described(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
+
+
+@every_optimizer
+def test_structure_and_dtypes_are_preserved(name):
+    params = mixed_tree()
+    grads = jax.tree.map(lambda p: p + jnp.asarray(1, p.dtype), params)
+    optimizer = make(name, 0.1)
+    state = optimizer.init(params)
+    updates, new_state = jax.eval_shape(optimizer.update, grads, state, params)
+    assert described(updates) == described(params)
+    assert described(new_state) == described(state)
+    moments = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype != jnp.int32]
+    assert {str(leaf.dtype) for leaf in moments} <= {"float32", "float64"}
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(state))
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bit_leaves_take_the_float32_step_rounded(name, dtype):
+    # 1e-4 squared, ε and 1 − β₂ are all below what float16 resolves.
+    gradients = jnp.asarray([[1e-4, 3.0, 0.0], [2e-4, -1.0, 0.0], [-1e-4, 0.5, 0.0]]).astype(dtype)
+    optimizer = make(name, 0.1, **({"eps": 1e-8} if "eps" in ARGUMENTS[name] else {}))
+    low = jnp.zeros(3, dtype)
+    high = jnp.zeros(3, jnp.float32)
+    low_state, high_state = optimizer.init(low), optimizer.init(high)
+    for g in gradients:
+        low_updates, low_state = optimizer.update(g, low_state, low)
+        high_updates, high_state = optimizer.update(g.astype(jnp.float32), high_state, high)
+        np.testing.assert_array_equal(low_updates, high_updates.astype(dtype))
+
+
+@every_optimizer
+def test_compiles_once_for_all_numbers(name):
+    traces = []
+
+    @jax.jit
+    def step(numbers, grads, state, params):
+        traces.append(name)
+        return apply(OPTIMIZERS[name][0](*numbers), grads, state, params)
+
+    params = {"w": jnp.ones(3), "b": jnp.zeros(())}
+    state = make(name, 0.1).init(params)
+    for factor in (1.0, 0.5, 0.0):
+        numbers = [jnp.float64(0.1 * factor), *(jnp.float64(factor * x) for x in ARGUMENTS[name].values())]
+        params, state = step(numbers, params, state, params)
+    assert len(traces) == 1
+
+
+@some_optimizers
+def test_eager_equals_jit_on_any_pytree(name):
+    tree = jax.tree.map(
+        jnp.asarray, [np.float64(2), {"a": {"b": np.arange(3.0)}, "c": ()}, (), [np.ones((2, 2)), None]]
+    )
+    empty = make(name, 0.1)
+    assert apply(empty, (), empty.init(()), ())[0] == ()
+    scalar = jnp.float64(2)
+    assert apply(empty, scalar, empty.init(scalar), scalar)[0].shape == ()
+    optimizer = make(name, 0.1)
+    eager, eager_state = apply(optimizer, tree, optimizer.init(tree), tree)
+    jitted, jitted_state = jax.jit(lambda g, s, p: apply(optimizer, g, s, p))(tree, optimizer.init(tree), tree)
+    assert jax.tree.structure(eager) == jax.tree.structure(jitted) == jax.tree.structure(tree)
+    for left, right in zip(jax.tree.leaves((eager, eager_state)), jax.tree.leaves((jitted, jitted_state)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-14)
+
+
+@some_optimizers
+def test_scan_and_vmap_over_learning_rates_equal_one_at_a_time(name):
+    curvature = jnp.asarray([1.0, 10.0, 0.0])
+
+    def run(learning_rate):
+        return trajectory(make(name, learning_rate), jnp.ones(3), lambda t, x: curvature * x, 20)
+
+    rates = jnp.asarray([1e-3, 1e-2, 5e-2])
+    together = jax.jit(jax.vmap(run))(rates)
+    for rate, path in zip(rates, together, strict=True):
+        optimizer = make(name, float(rate))
+        params = jnp.ones(3)
+        state = optimizer.init(params)
+        for expected in path:
+            params, state = apply(optimizer, curvature * params, state, params)
+            np.testing.assert_allclose(params, expected, rtol=1e-12)
+
+
+@some_optimizers
+def test_derivative_through_three_steps_is_finite_and_right(name):
+    # `idle` has no gradient at all, `rest` is a leaf at its minimum: gradient zero, but not its derivative.
+    start = {"w": jnp.asarray([1.0, -0.5]), "rest": jnp.zeros(1), "idle": jnp.ones(2)}
+    numbers = {**ARGUMENTS[name], **({"eps": 1.0} if "eps" in ARGUMENTS[name] else {})}
+
+    def loss(params):
+        return jnp.sum(jnp.cosh(params["w"])) + 1.5 * jnp.sum(params["rest"] ** 2)
+
+    at, unravel = ravel_pytree((0.05, start, numbers))
+
+    def after_three(flat):
+        learning_rate, start, numbers = unravel(flat)
+        path = trajectory(OPTIMIZERS[name][0](learning_rate, **numbers), start, lambda t, x: jax.grad(loss)(x), 3)
+        return sum(jnp.sum(jnp.sin(leaf[-1] + 1)) for leaf in jax.tree.leaves(path))
+
+    derivative = jax.jit(jax.grad(after_three))(at)
+    h = 1e-6
+    probes = at + h * jnp.concatenate([jnp.eye(at.size), -jnp.eye(at.size)])
+    above, below = jax.jit(jax.vmap(after_three))(probes).reshape(2, -1)
+    assert np.isfinite(derivative).all()
+    # |x| inside the roots bends at 0, so that the differences of `rest` are good to order h alone.
+    np.testing.assert_allclose(derivative, (above - below) / (2 * h), rtol=1e-5, atol=1e-8)
+
+
+@every_optimizer
+def test_derivative_where_every_gradient_is_zero_is_finite(name):
+    def moved(learning_rate, start):
+        optimizer = make(name, learning_rate, **({"eps": 1e-8} if "eps" in ARGUMENTS[name] else {}))
+        params, state = start, optimizer.init(start)
+        for _ in range(3):
+            params, state = apply(optimizer, jnp.zeros_like(params), state, params)
+        return jnp.sum(params)
+
+    by_rate, by_start = jax.jit(jax.grad(moved, (0, 1)))(jnp.float32(0.1), jnp.ones(2, jnp.float32))
+    assert by_rate == 0
+    np.testing.assert_array_equal(by_start, 1)
+
+
+@pytest.mark.parametrize("name", ["adam", "nadam"])
+def test_a_second_moment_of_zero_has_no_say_in_the_derivative(name):
+    """√v has no slope at 0; what stands for it is 0, and above 0 a larger v makes the step down smaller."""
+    optimizer, zero = make(name, 0.1, eps=1.0), jnp.zeros(1)
+
+    def step(nu):
+        state = optimizers.MomentsState(jnp.int32(1), jnp.ones(1), nu)
+        return jnp.sum(optimizer.update(zero, state, zero)[0])
+
+    slope = jax.jit(jax.grad(step))
+    np.testing.assert_array_equal(slope(zero), 0)
+    assert slope(zero + 0.25) > 0
+
+
+@pytest.mark.parametrize("name", ["adam", "nadam"])
+@pytest.mark.parametrize(("backend", "twice"), [("cpu", True), ("gpu", False)])
+def test_the_step_takes_the_moments_a_second_time_on_a_cpu_alone(name, backend, twice, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    optimizer, params = make(name, 0.1), jnp.ones(2)
+    program = jax.make_jaxpr(optimizer.update)(params, optimizer.init(params), params)
+    assert ("optimization_barrier" in str(program)) == twice
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "sgd"])
+def test_moments_of_whole_numbers_are_refused(name):
+    """They would be cut off at every update."""
+    with pytest.raises(ValueError, match="not inexact"):
+        make(name, 0.1).init({"w": jnp.arange(3)})
+
+
+@every_optimizer
+def test_update_changes_nothing_it_was_given(name):
+    optimizer = make(name, 0.1)
+    params = {"w": np.ones(3)}
+    grads, state = {"w": np.full(3, 2.0)}, optimizer.init(params)
+    before = jax.tree.map(np.array, (params, grads, state))
+    first = optimizer.update(grads, state, params)
+    second = optimizer.update(grads, state, params)
+    for left, right in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(left, right)
+    for left, right in zip(jax.tree.leaves(before), jax.tree.leaves((params, grads, state)), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def lines_of_code(function):
+    """Lines of a function without its docstring, blank lines and comments."""
+    (tree,) = ast.parse(inspect.getsource(function)).body
+    if isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant):
+        tree.body = tree.body[1:]
+    return len({node.lineno for node in ast.walk(tree) if hasattr(node, "lineno")})
+
+
+@every_optimizer
+def test_under_25_lines_of_code(name):
+    shared = [optimizers._init_moments, optimizers._next_moments]
+    constructor = OPTIMIZERS[name][0]
+    used = [helper for helper in shared if helper.__name__ in inspect.getsource(constructor)]
+    assert 2 <= sum(map(lines_of_code, [constructor, *used])) < 25
+
+
+# Pieces that compose with any of them
+
+
+@every_optimizer
+def test_decoupled_weight_decay_adds_its_term_to_the_chosen_leaves(name):
+    params = {"w": jnp.asarray([1.0, -2.0]), "b": jnp.asarray([3.0])}
+    grads = {"w": jnp.asarray([0.5, 0.0]), "b": jnp.asarray([0.0])}
+    plain = make(name, 0.1)
+    decayed = add_decoupled_weight_decay(plain, 0.1, 0.01, lambda params: {"w": True, "b": False})
+    state = plain.init(params)
+    assert described(decayed.init(params)) == described(state)
+    for _ in range(3):
+        without, _ = plain.update(grads, state, params)
+        updates, state = decayed.update(grads, state, params)
+        np.testing.assert_allclose(updates["w"], without["w"] - 0.1 * 0.01 * params["w"], rtol=1e-14)
+        np.testing.assert_array_equal(updates["b"], without["b"])
+        params = jax.tree.map(jnp.add, params, updates)
+
+
+@every_optimizer
+def test_decoupled_weight_decay_keeps_dtypes(name):
+    params = mixed_tree()
+    optimizer = add_decoupled_weight_decay(make(name, 0.1), 0.1, 0.01, lambda p: jax.tree.map(lambda leaf: True, p))
+    updates, _ = jax.eval_shape(optimizer.update, params, optimizer.init(params), params)
+    assert described(updates) == described(params)
+
+
+@some_optimizers
+def test_clipping_composes(name):
+    grads = {"w": jnp.asarray([3.0, 0.0]), "b": jnp.asarray([4.0])}
+    params = jax.tree.map(jnp.ones_like, grads)
+    optimizer = make(name, 0.1)
+    clipped, _ = optimizer.update(clip_by_global_norm(grads, 1.0), optimizer.init(params), params)
+    by_hand, _ = optimizer.update(
+        {"w": jnp.asarray([0.6, 0.0]), "b": jnp.asarray([0.8])}, optimizer.init(params), params
+    )
+    for left, right in zip(jax.tree.leaves(clipped), jax.tree.leaves(by_hand), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-12)
+
+
+def test_clip_by_global_norm():
+    grads = {"w": jnp.asarray([[3.0]]), "b": (jnp.asarray(4.0),)}
+    for bound, factor in ((10.0, 1), (5.0, 1), (2.5, 0.5), (1e-3, 2e-4)):
+        got = jax.jit(clip_by_global_norm)(grads, jnp.float64(bound))
+        np.testing.assert_allclose(got["w"], [[3 * factor]], rtol=1e-15)
+        np.testing.assert_allclose(got["b"][0], 4 * factor, rtol=1e-15)
+    zero = {"w": jnp.zeros(3)}
+    np.testing.assert_array_equal(clip_by_global_norm(zero, 1.0)["w"], 0)
+    assert clip_by_global_norm((), 1.0) == ()
+
+
+def test_clipping_takes_mixed_dtypes_and_keeps_them():
+    grads = {"a": jnp.full(2, 2, jnp.float16), "b": jnp.full(2, 2, jnp.bfloat16), "c": jnp.full(5, 2, jnp.float32)}
+    grads["d"] = jnp.full(7, 2, jnp.float64)
+    got = clip_by_global_norm(grads, 4.0)  # the norm is 8
+    assert described(got) == described(grads)
+    for leaf in got.values():
+        np.testing.assert_array_equal(leaf, jnp.ones_like(leaf))
+    # 300² overflows float16, not the float32 in which it is added up.
+    np.testing.assert_array_equal(clip_by_global_norm(jnp.asarray([300.0], jnp.float16), 3.0), [3])
+
+
+def test_derivative_of_clipping():
+    def clipped(g, bound):
+        return jnp.sum(clip_by_global_norm(g, bound) * jnp.asarray([1.0, 2.0]))
+
+    for g, bound in (([0.0, 0.0], 1.0), ([3.0, 4.0], 1.0), ([3.0, 4.0], 10.0)):
+        by_g, by_bound = jax.grad(clipped, (0, 1))(jnp.asarray(g), bound)
+        h = 1e-6
+        numeric = [
+            (clipped(jnp.asarray(g) + d, bound) - clipped(jnp.asarray(g) - d, bound)) / (2 * h) for d in h * np.eye(2)
+        ]
+        np.testing.assert_allclose(by_g, numeric, rtol=1e-6, atol=1e-9)
+        numeric = (clipped(jnp.asarray(g), bound + h) - clipped(jnp.asarray(g), bound - h)) / (2 * h)
+        np.testing.assert_allclose(by_bound, numeric, atol=1e-8)

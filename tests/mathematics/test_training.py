@@ -1,0 +1,315 @@
+"""The training program against a loop in NumPy, and the contracts of its keys, batches and compile boundary."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlp_jax.augment import DISTORTIONS, DistortionNumbers
+from mlp_jax.hparams import Hparams, split_config
+from mlp_jax.lanes.fit import Compiler, NotFinite, fit, order_of, steps_per_call
+from mlp_jax.model import Layer
+from mlp_jax.training import (
+    Keys,
+    draw_step,
+    epoch_order,
+    evaluate,
+    in_batches,
+    init_lane,
+    make_keys,
+    move_average,
+    take_batch,
+    train_steps,
+)
+from tests.shared.training import compiled, leaves, same_bits, small_config, small_dataset, small_task, train
+
+
+def numpy_training(task, batches):
+    """SGD on a ReLU net with cross-entropy, by the textbook, one batch after another, in float64."""
+    lane = compiled(task).init(task.hparams, task.keys)
+    weights = [(np.float64(layer.w), np.float64(layer.b)) for layer in lane.state.params]
+    images, labels = np.float64(task.data.images) / 255, np.asarray(task.data.labels)
+    for rows in batches:
+        x, y = images[rows], np.eye(4)[labels[rows]]
+        inputs, zs = [x], []
+        for w, b in weights[:-1]:
+            zs.append(inputs[-1] @ w + b)
+            inputs.append(np.maximum(zs[-1], 0))
+        logits = inputs[-1] @ weights[-1][0] + weights[-1][1]
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        delta = (powers / powers.sum(1, keepdims=True) - y) / len(rows)
+        new = []
+        for layer in reversed(range(len(weights))):
+            w, b = weights[layer]
+            new.append((w - 0.5 * inputs[layer].T @ delta, b - 0.5 * delta.sum(0)))
+            if layer:
+                delta = (delta @ w.T) * (zs[layer - 1] > 0)
+        weights = new[::-1]
+    return weights
+
+
+@pytest.mark.parametrize("batch_size", [1, 14, 0])
+def test_training_is_the_textbook_loop(batch_size):
+    config = small_config(optimizer="sgd", learning_rate=0.5, batch_size=batch_size, num_epochs=2)
+    task = small_task(config)
+    size = batch_size or len(task.train_indices)
+    batches = []
+    for epoch in (1, 2):
+        order = epoch_order(task.keys, epoch, task.train_indices)
+        batches += [order[start : start + size] for start in range(0, len(order), size)]
+    expected = numpy_training(task, batches)
+    found = train(config)[-1].lane.state
+    assert int(found.step) == len(batches)
+    for layer, (w, b) in zip(found.params, expected, strict=True):
+        np.testing.assert_allclose(layer.w, w, rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(layer.b, b, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(("count", "size", "width"), [(10, 3, 0), (9, 3, 4), (1, 5, 8), (7, 1, 0), (5, 9, 0)])
+def test_each_example_stands_once_in_the_batches(count, size, width):
+    indices = np.random.default_rng(0).permutation(np.arange(100, 100 + count))
+    rows = in_batches(indices, min(size, count), width)
+    assert rows.indices.shape == (-(-count // min(size, count)), max(width, min(size, count)))
+    real = [
+        int(index)
+        for number, batch in enumerate(rows.indices)
+        for column, index in enumerate(batch)
+        if column < size and number * size + column < rows.total
+    ]
+    assert real == indices.tolist()
+
+
+def test_every_epoch_is_another_permutation_of_the_training_rows():
+    keys, rows = make_keys(3), np.arange(50, 150)
+    orders = [epoch_order(keys, epoch, rows) for epoch in range(1, 6)]
+    assert all(sorted(order) == rows.tolist() for order in orders)
+    assert len({order.tobytes() for order in orders}) == 5
+    assert (epoch_order(make_keys(3), 2, rows) == orders[1]).all()
+    assert (epoch_order(make_keys(4), 2, rows) != orders[1]).any()
+
+
+def test_no_two_purposes_and_numbers_share_a_key():
+    seen = {}
+    for seed in (0, 1, 2**32 - 1):
+        keys = make_keys(seed)
+        for purpose in Keys._fields:
+            key = getattr(keys, purpose)
+            for number in (None, *range(40)):
+                used = key if number is None else jax.random.fold_in(key, number)
+                data = tuple(np.asarray(jax.random.key_data(used)).tolist())
+                assert data not in seen, ((seed, purpose, number), seen[data])
+                seen[data] = (seed, purpose, number)
+
+
+def test_a_purpose_more_leaves_the_others_their_keys():
+    root = jax.random.key(7)
+    few = jax.random.key_data(jax.random.split(root, 4))
+    assert (few == jax.random.key_data(jax.random.split(root, 9))[:4]).all()
+    assert Keys._fields[:5] == ("split", "init", "shuffle", "dropout", "augment")
+    assert (few == jnp.stack([jax.random.key_data(key) for key in make_keys(7)[:4]])).all()
+
+
+def test_the_result_does_not_depend_on_steps_per_call():
+    features = {"dropout_rate": 0.3, "ema_decay": 0.9, "label_smoothing": 0.1, "augment_shift": 1, "norm": "layer"}
+    features |= {"mixup_alpha": 0.2}
+    events = [train(small_config(steps_per_call=steps, **features)) for steps in (0, 1, 3, 7, 100)]
+    assert [len(event) for event in events] == [2, 14, 6, 2, 2]
+    assert all(same_bits(events[0][-1].lane, other[-1].lane) for other in events)
+
+
+def test_the_calls_of_an_epoch_are_equal_and_short():
+    static, _ = split_config(small_config(hidden_sizes=(2048, 2048)), 784, 10, 54_000)
+    per_call = steps_per_call(small_config(hidden_sizes=(2048, 2048)), static, 3858)
+    assert 1 < per_call < 3858
+    calls = -(-3858 // per_call)
+    assert per_call == -(-3858 // calls)
+
+
+def test_another_number_does_not_compile_again():
+    base = {"weight_decay": 0.01, "dropout_rate": 0.1, "clip_norm": 1.0, "warmup_epochs": 1.0, "schedule": "cosine"}
+    numbers = {"learning_rate": 0.01, "weight_decay": 0.02, "momentum": 0.5, "beta": 0.5, "beta1": 0.5, "beta2": 0.9}
+    numbers |= {"eps": 1e-3, "seed": 5, "dropout_rate": 0.3, "clip_norm": 2.0, "num_epochs": 7, "warmup_epochs": 0.5}
+    numbers |= {"init_scale": 0.5, "decay_rate": 0.3, "decay_epochs": 2.0, "final_factor": 0.1}
+    extras = {"label_smoothing": 0.1, "ema_decay": 0.9, "augment_shift": 1, "augment_rotation": 1.0, "augment_erase": 1}
+    extras |= {"augment_scale": 0.1, "augment_shear": 0.1, "augment_elastic": 1.0, "mixup_alpha": 0.1}
+    base |= extras
+    numbers |= {name: 2 * value for name, value in extras.items() if name != "ema_decay"} | {"ema_decay": 0.99}
+    static = small_task(small_config(**base)).static
+    traced = jax.jit(partial(train_steps, static))
+    for change in [{}, *({name: value} for name, value in numbers.items())]:
+        task = small_task(small_config(**{**base, **change}))
+        assert task.static == static
+        assert hash(task.static) == hash(static)
+        order = in_batches(task.train_indices, static.batch_size)
+        lane = init_lane(static, task.hparams, task.keys)
+        traced(task.hparams, task.keys, task.data, order, lane, np.int32(0), np.int32(1))
+    assert traced._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    "feature",
+    ["dropout_rate", "weight_decay", "clip_norm", "warmup_epochs", "label_smoothing", "mixup_alpha", "ema_decay"]
+    + [f"augment_{name}" for name in DISTORTIONS],
+)
+def test_a_feature_at_zero_is_not_in_the_program(feature):
+    value = {"augment_flip": True, "augment_shift": 1, "augment_erase": 1}.get(feature, 0.5)
+    on, _ = split_config(small_config(**{feature: value}), 36, 4, 90)
+    off, _ = split_config(small_config(**{feature: type(value)()}), 36, 4, 90)
+    assert on != off
+    assert off == split_config(small_config(), 36, 4, 90)[0]
+
+
+def test_every_number_of_the_boundary_is_a_config_field():
+    config = small_config()
+    assert set(Hparams._fields) - {"schedule", "augment"} <= set(config)
+    assert {f"augment_{name}" for name in DISTORTIONS} <= set(config)
+    assert set(DistortionNumbers._fields) == set(DISTORTIONS) - {"flip"}
+
+
+def test_hand_and_automatic_gradients_train_alike_in_float64():
+    with jax.enable_x64(True):
+        for optimizer in ("sgd", "adam"):
+            options = {"optimizer": optimizer, "num_epochs": 3, "precision": "float64", "dropout_rate": 0.2}
+            options |= {"weight_decay": 1e-3, "activation": "tanh", "learning_rate": 0.01}
+            by_hand, automatic = (
+                train(small_config(**options, gradient=gradient))[-1].lane.state.params
+                for gradient in ("backprop", "autodiff")
+            )
+            for a, b in zip(leaves(by_hand), leaves(automatic), strict=True):
+                assert a.dtype == np.float64
+                assert np.linalg.norm(a - b) <= 1e-6 * (np.linalg.norm(a) + 1e-12)
+
+
+def test_a_small_net_learns_64_examples_by_heart():
+    labels = np.random.default_rng(1).integers(0, 4, 64).astype(np.uint8)
+    images = np.random.default_rng(2).integers(0, 256, (64, 36)).astype(np.uint8)
+    dataset = small_dataset()._replace(train_images=images, train_labels=labels)
+    config = small_config(hidden_sizes=(64,), num_epochs=120, val_fraction=0.0, learning_rate=0.01)
+    assert train(config, dataset)[-1].record["train/accuracy"] == 1.0
+
+
+def test_the_best_parameters_are_those_of_the_highest_validation_accuracy_the_first_on_ties():
+    events = train(small_config(num_epochs=12, learning_rate=0.02))
+    accuracies = [event.record["val/accuracy"] for event in events]
+    first_highest = accuracies.index(max(accuracies))
+    assert accuracies.count(max(accuracies)) > 1, "the case needs a tie"
+    last = events[-1].lane
+    assert int(last.best.epoch) == first_highest + 1
+    assert same_bits(last.best.params, events[first_highest].lane.state.params)
+
+
+def test_without_validation_the_last_parameters_are_tested():
+    events = train(small_config(val_fraction=0.0, num_epochs=3))
+    assert events[-1].record["val/accuracy"] is None
+    assert events[-1].record["val/loss"] is None
+    assert same_bits(events[-1].lane.best.params, events[-1].lane.state.params)
+    assert int(events[-1].lane.best.epoch) == 3
+
+
+def test_early_stopping_waits_for_so_many_epochs():
+    events = train(small_config(num_epochs=50, learning_rate=0.02, early_stopping=3))
+    assert len(events) == int(events[-1].lane.best.epoch) + 3 < 50
+
+
+@pytest.mark.parametrize("steps_in", [1, 3, 7, 9])
+def test_a_lane_goes_on_from_any_call_with_the_same_bits(steps_in):
+    config = small_config(num_epochs=3, dropout_rate=0.2, steps_per_call=1, optimizer="nadam")
+    events = train(config)
+    task = small_task(config)
+    resumed = list(fit(task, Compiler()(task), jax.device_put(events[steps_in - 1].lane)))
+    assert same_bits(resumed[-1].lane, events[-1].lane)
+
+    def strip(event):
+        return {k: v for k, v in event.record.items() if k != "seconds"}
+
+    assert strip(resumed[-1]) == strip(events[-1])
+
+
+def test_train_figures_are_means_over_the_examples_as_they_were_trained_on():
+    config = small_config(num_epochs=1, batch_size=14, optimizer="sgd", learning_rate=1e-30, weight_decay=0.1)
+    record = train(config)[-1].record
+    task = small_task(config)
+    params = compiled(task).init(task.hparams, task.keys).state.params
+    x = np.float64(task.data.images)[task.train_indices] / 255
+    for layer in params[:-1]:
+        x = np.maximum(x @ np.float64(layer.w) + np.float64(layer.b), 0)
+    logits = x @ np.float64(params[-1].w) + np.float64(params[-1].b)
+    labels = np.asarray(task.data.labels)[task.train_indices]
+    picked = logits[np.arange(len(labels)), labels]
+    losses = np.log(np.exp(logits).sum(1)) - picked
+    penalty = float(0.05 * sum((np.float64(layer.w) ** 2).sum() for layer in params))
+    assert record["train/loss"] == pytest.approx(losses.mean() + penalty, rel=1e-5)
+    assert record["train/accuracy"] == (logits.argmax(1) == labels).mean()
+
+
+def test_a_loss_that_is_not_finite_names_its_first_step():
+    config = small_config(optimizer="sgd", learning_rate=1e30, num_epochs=1)
+    task = small_task(config)
+    with pytest.raises(NotFinite) as caught:
+        list(fit(task, compiled(task)))
+    assert 1 <= caught.value.step <= 6
+
+
+def test_probes_measure_norms_and_dead_units_and_change_nothing():
+    with_probes, without = (train(small_config(probes=probes)) for probes in (True, False))
+    assert same_bits(with_probes[-1].lane.state, without[-1].lane.state)
+    record, params = with_probes[-1].record, with_probes[-1].lane.state.params
+    norms = [np.sqrt((layer.w**2).sum() + (layer.b**2).sum()) for layer in params]
+    np.testing.assert_allclose(record["probes/weight_norm"], norms, rtol=1e-6)
+    assert len(record["probes/grad_norm"]) == 3
+    assert min(record["probes/grad_norm"]) > 0
+    task = small_task(small_config())
+    held_out = np.setdiff1d(np.arange(100), task.train_indices)
+    x, dead = np.float64(task.data.images)[held_out] / 255, []
+    for layer in params[:-1]:
+        x = np.maximum(x @ np.float64(layer.w) + np.float64(layer.b), 0)
+        dead.append((x == 0).all(0).mean())
+    np.testing.assert_allclose(record["probes/dead_units"], dead, atol=1e-6)
+    assert "probes/grad_norm" not in without[-1].record
+
+
+def test_the_average_weighs_every_step_by_its_age():
+    rng = np.random.default_rng(0)
+    steps, d = rng.normal(size=(30, 5)).astype(np.float32), 0.9
+    average = (Layer(jnp.zeros(5), jnp.zeros(5)),)
+    for t, row in enumerate(steps, start=1):
+        average = move_average(average, (Layer(jnp.asarray(row), -jnp.asarray(row)),), jnp.float32(d), jnp.int32(t))
+        ages = np.float64(d) ** np.arange(t - 1, -1, -1)
+        wanted = ages @ steps[:t].astype(np.float64) / ages.sum()
+        np.testing.assert_allclose(average[0].w, wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(average[0].b, -wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_validated_and_tested_is_the_average_and_training_does_not_see_it():
+    plain, averaged = (train(small_config(ema_decay=decay, val_fraction=0.0))[-1] for decay in (0.0, 0.9))
+    assert plain.lane.state.average == ()
+    assert same_bits(plain.lane.state.params, averaged.lane.state.params)
+    assert same_bits(averaged.lane.best.params, averaged.lane.state.average)
+    assert not same_bits(averaged.lane.best.params, averaged.lane.state.params)
+    seen = train(small_config(ema_decay=0.9, num_epochs=12, learning_rate=0.02))
+    best = max(seen, key=lambda event: event.record["val/accuracy"])
+    assert same_bits(seen[-1].lane.best.params, best.lane.state.average)
+
+
+def test_only_training_sees_distorted_images_and_smoothed_targets():
+    task = small_task(small_config(augment_shift=2, label_smoothing=0.2))
+    order = order_of(task, 1)
+    batch = take_batch(task.static, task.data, order, jnp.int32(0), 14)
+    drawn = draw_step(task.static, task.hparams, task.keys, jnp.int32(0), batch)
+    assert (np.asarray(drawn.inputs) != np.asarray(batch.inputs)).any()
+    np.testing.assert_allclose(drawn.targets, 0.8 * np.eye(4)[batch.labels] + 0.05, rtol=1e-6)
+    blending = small_task(small_config(mixup_alpha=1.0))
+    blended = draw_step(blending.static, blending.hparams, blending.keys, jnp.int32(0), batch)
+    assert (np.asarray(blended.inputs) != np.asarray(batch.inputs)).any()
+    assert (np.asarray(blended.targets).max(axis=1) < 1).any()
+    later = draw_step(blending.static, blending.hparams, blending.keys, jnp.int32(1), batch)
+    assert (np.asarray(later.targets) != np.asarray(blended.targets)).any()
+    plain = small_task(small_config())
+    totals = [
+        evaluate(t.static, init_lane(t.static, t.hparams, t.keys).state.params, t.data, order)
+        for t in (task, blending, plain)
+    ]
+    assert same_bits(totals[0], totals[2])
+    assert same_bits(totals[1], totals[2])

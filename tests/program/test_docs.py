@@ -1,0 +1,119 @@
+"""The documentation: its examples run, its links lead somewhere, and the code that it names exists."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(page for page in (ROOT / "docs").glob("**/*.md") if "_build" not in page.parts)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def without_fences(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+def examples(text: str) -> str:
+    """The Python blocks of a page, every other line left blank, so that line numbers stay."""
+    blank = "\n" * text.count("\n")
+    lines = blank.split("\n")
+    for fence in FENCE.finditer(text):
+        if fence[1] == "python":
+            first = text.count("\n", 0, fence.start(2))
+            lines[first : first + fence[2].count("\n")] = fence[2].splitlines()
+    return "\n".join(lines)
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub, and MyST after it, make of a heading."""
+    heading = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    return {slug(heading) for heading in re.findall(r"^#+ (.*)$", without_fences(page.read_text()), re.MULTILINE)}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Relative links and anchors of a page that lead nowhere."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_fences(page.read_text())):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+def resolve(name: str) -> object:
+    """What `package.module.attribute["key"].attribute` names; raises if there is no such thing."""
+    parts = re.findall(r'\w+|\["\w+"\]', name)
+    found: object = importlib.import_module(parts[0])
+    path = parts[0]
+    for part in parts[1:]:
+        path += f".{part}"
+        if part.startswith("["):
+            found = found[part[2:-2]]  # type: ignore[index]
+        elif hasattr(found, part):
+            found = getattr(found, part)
+        else:
+            found = importlib.import_module(path)
+    return found
+
+
+def code_names(text: str) -> list[str]:
+    """Every `mlp_jax.…` in backquotes; arguments and what stands after `[...]` are left away."""
+    return re.findall(r'`(mlp_jax(?:\.\w+|\["\w+"\])+)', without_fences(text))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if ">>>" in examples(page.read_text())], ids=name_of)
+def test_examples(page):
+    """What a page computes is what it says."""
+    wide = jax.config.jax_enable_x64
+    test = doctest.DocTestParser().get_doctest(examples(page.read_text()), {}, name_of(page), name_of(page), 0)
+    output: list[str] = []
+    try:
+        result = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST).run(test, out=output.append)
+    finally:
+        jax.config.update("jax_enable_x64", wide)
+    assert result.attempted > 0
+    assert result.failed == 0, "".join(output)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=name_of)
+def test_links(page):
+    assert broken_links(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_code_named_exists(page):
+    for name in code_names(page.read_text()):
+        resolve(name)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```math" in page.read_text()], ids=name_of)
+def test_every_section_with_an_equation_names_its_code(page):
+    text = page.read_text()
+    for section in re.split(r"^## ", text, flags=re.MULTILINE):
+        if "```math" in section:
+            assert code_names(section), section.split("\n")[0]
+
+
+def test_a_broken_page_is_noticed(tmp_path):
+    """The checks above find what they look for."""
+    page = tmp_path / "page.md"
+    page.write_text("# One heading: `x`, y\n[a](#one-heading-x-y) [b](#none) [c](none.md) [d](https://x.org)\n")
+    assert broken_links(page) == ["#none", "none.md"]
+    with pytest.raises(ModuleNotFoundError):
+        resolve("mlp_jax.model.no_such_function")
+    assert examples("text\n```python\n>>> 1\n1\n```\nend\n") == "\n\n>>> 1\n1\n\n\n"

@@ -1,0 +1,335 @@
+"""The pages in headless Chromium: what a drag, a click and a hovering mouse do, with no error and no request."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from mlp_jax.reports import plots
+from mlp_jax.reports import run as report
+from mlp_jax.reports import sweep as sweep_report
+from tests.shared.synthetic_workdirs import CLASSES, DEFAULTS, IMPORTANCE, run_workdir, sweep_workdir, trials
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,1000",
+)
+
+# Counts the strokes of the last painting, each of which begins by setting the canvas' width.
+COUNT_STROKES = """
+const width = Object.getOwnPropertyDescriptor(HTMLCanvasElement.prototype, "width");
+Object.defineProperty(HTMLCanvasElement.prototype, "width", {
+  get: width.get, set(value) { window.strokes = 0; width.set.call(this, value); },
+});
+const stroke = CanvasRenderingContext2D.prototype.stroke;
+CanvasRenderingContext2D.prototype.stroke = function () { window.strokes += 1; stroke.call(this); };
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromedriver = shutil.which("chromedriver")
+    if not chromium or not chromedriver:
+        pytest.skip("no chromium and chromedriver on the path")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """A page with the few things a user does on it."""
+
+    def __init__(self, driver, path, drawn="svg"):
+        self.driver = driver
+        driver.get(path.as_uri())
+        deadline = time.monotonic() + 60
+        while not driver.execute_script("return document.querySelector(arguments[0]) !== null", drawn):
+            assert time.monotonic() < deadline, "nothing was drawn"
+            time.sleep(0.05)
+
+    def find(self, selector):
+        return self.driver.find_element("css selector", selector)
+
+    def all(self, selector):
+        return self.driver.find_elements("css selector", selector)
+
+    def text(self, selector):
+        return self.find(selector).text
+
+    def mouse(self):
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        return ActionChains(self.driver, duration=20)
+
+    def show(self, selector):
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", self.find(selector))
+
+    def drag(self, axis, start, stop):
+        """Along an axis of the parallel coordinates, from one height in 0 … 1 to another."""
+        hit = f".hit[data-axis='{axis}']"
+        self.show(hit)
+        spare, height = 6, self.find(hit).rect["height"]  # the area reaches past both ends of the axis
+
+        def offset(place):
+            return round((0.5 - place) * (height - 2 * spare))
+
+        mouse = self.mouse().move_to_element_with_offset(self.find(hit), 0, offset(start)).click_and_hold()
+        halfway = (offset(stop) - offset(start)) // 2
+        mouse.move_by_offset(0, halfway).move_by_offset(0, offset(stop) - offset(start) - halfway).release().perform()
+
+    def brush(self, axis):
+        """The interval of the brush on this axis in 0 … 1, read off its rectangle."""
+        return self.driver.execute_script(
+            """const name = arguments[0], a = data.axes.findIndex((axis) => axis.name === name);
+            const brush = document.querySelectorAll(".brush")[a];
+            const line = document.querySelector(`.hit[data-axis='${name}']`);
+            const [y, h] = ["y", "height"].map((k) => Number(brush.getAttribute(k)));
+            const top = Number(line.getAttribute("y")) + 6, height = Number(line.getAttribute("height")) - 12;
+            return [1 - (y + h - top) / height, 1 - (y - top) / height];""",
+            axis,
+        )
+
+    def strokes(self):
+        return self.driver.execute_script("return window.strokes")
+
+    def column(self, name):
+        """The texts of a column of the table of all trials, from top to bottom."""
+        heads = [head.text for head in self.all(".trials th")]
+        place = heads.index(name) + 1
+        return self.driver.execute_script(
+            "return [...document.querySelectorAll(`.trials td:nth-child(${arguments[0]})`)].map((c) => c.textContent)",
+            place,
+        )
+
+    def click_head(self, name):
+        (head,) = [button for button in self.all(".trials th button") if button.text == name]
+        self.driver.execute_script("arguments[0].click()", head)
+
+    def check_quiet(self):
+        """No console message, and nothing was asked of a network."""
+        assert self.driver.get_log("browser") == []
+        fetched = self.driver.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
+        assert [name for name in fetched if not name.startswith("data:")] == []
+
+
+ROWS = trials(60)
+
+
+@pytest.fixture(scope="module")
+def sweep_path(tmp_path_factory):
+    folder = sweep_workdir(tmp_path_factory.mktemp("sweep"), ROWS)
+    return sweep_report.write_sweep_report(folder, DEFAULTS, IMPORTANCE)
+
+
+@pytest.fixture
+def sweep(driver, sweep_path):
+    page = Page(driver, sweep_path)
+    driver.execute_script(COUNT_STROKES)
+    yield page
+    page.check_quiet()
+
+
+def test_a_drag_on_the_scores_axis_keeps_the_lines_that_pass_there(sweep):
+    assert sweep.text("#brushed") == "60 of 60 runs"
+    sweep.drag("validation accuracy", 1.0, 0.75)
+    low, high = sweep.brush("validation accuracy")
+    assert high == pytest.approx(1, abs=0.01)
+    assert low == pytest.approx(0.75, abs=0.02)
+    # The axis: its foot is for runs without a score, from 0.1 to 1 it is linear from the worst score to the best.
+    values = [row["val/accuracy"] for row in ROWS if row["val/accuracy"] is not None]
+    bounds = [min(values) + (place - 0.1) / 0.9 * (max(values) - min(values)) for place in (low, high)]
+    kept = sorted(value for value in values if bounds[0] - 1e-9 <= value <= bounds[1] + 1e-9)
+    assert 5 < len(kept) < 55
+    assert sweep.text("#brushed") == f"{len(kept)} of 60 runs"
+    assert sweep.strokes() == len(kept) + 1  # and all the others, in grey, at once
+    assert f"best {100 * kept[-1]:.2f} %" in sweep.text("#summary")
+    assert sorted(sweep.column("val/accuracy")) == sorted(f"{100 * value:.2f} %" for value in kept)
+
+
+def test_a_drag_on_an_axis_of_choices_takes_whole_choices_and_axes_combine(sweep):
+    names = ["adam", "momentum", "nadam", "nesterov", "rmsprop", "sgd"]  # from the foot to the top
+    sweep.drag("optimizer", 0.02, 1.5 / 6)  # over the two lowest
+    chosen = [row for row in ROWS if row["parameters"]["optimizer"] in names[:2]]
+    assert sweep.text("#brushed") == f"{len(chosen)} of 60 runs"
+    assert sweep.brush("optimizer") == pytest.approx([0, 2 / 6], abs=0.01)
+    sweep.drag("weight_decay", 0.05, 0.6)
+    chosen = [row for row in chosen if row["parameters"]["weight_decay"] < 0.1]
+    assert sweep.text("#brushed") == f"{len(chosen)} of 60 runs"
+    assert sweep.strokes() == len(chosen) + 1
+    assert set(sweep.column("#")) == {str(row["number"]) for row in chosen}
+    sweep.mouse().move_to_element(sweep.find(".hit[data-axis='optimizer']")).click().perform()  # frees this axis
+    left = [row for row in ROWS if row["parameters"]["weight_decay"] < 0.1]
+    assert sweep.text("#brushed") == f"{len(left)} of 60 runs"
+    sweep.find("#clear").click()
+    assert sweep.text("#brushed") == "60 of 60 runs"
+    assert sweep.strokes() == 60
+    assert len(sweep.column("#")) == 60
+
+
+def test_heads_sort_numbers_as_numbers_and_missing_ones_last(sweep):
+    scores = [row["val/accuracy"] for row in ROWS]
+    known = sorted((value for value in scores if value is not None), reverse=True)
+    missing = ["–"] * scores.count(None)
+    assert missing
+    assert sweep.column("val/accuracy") == [f"{100 * value:.2f} %" for value in known] + missing  # best first
+    sweep.click_head("val/accuracy")
+    assert sweep.column("val/accuracy") == [f"{100 * value:.2f} %" for value in reversed(known)] + missing
+    sweep.click_head("learning_rate")
+    rates = [float(value) for value in sweep.column("learning_rate")]
+    assert rates == sorted((row["parameters"]["learning_rate"] for row in ROWS), reverse=True)
+    sweep.click_head("hidden_size")
+    sweep.click_head("hidden_size")
+    widths = [int(value) for value in sweep.column("hidden_size")]
+    assert widths == sorted(row["parameters"]["hidden_size"] for row in ROWS)  # 32, 64, 128: not as text
+    sweep.click_head("optimizer")
+    assert sweep.column("optimizer") == sorted(row["parameters"]["optimizer"] for row in ROWS)
+    (sorted_head,) = sweep.all(".trials th[aria-sort]")
+    assert sorted_head.get_attribute("aria-sort") == "ascending"
+    sweep.click_head("#")
+    assert [int(value) for value in sweep.column("#")] == list(range(60))
+
+
+def test_tables_in_the_page_sort_too(sweep):
+    (head,) = [head for head in sweep.all("table.sortable th button") if head.text == "poor"]
+    sweep.driver.execute_script("arguments[0].click()", head)
+    table = head.find_element("xpath", "ancestor::table")
+    counts = [int(row.text) for row in table.find_elements("css selector", "tbody td:nth-child(3)")]
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) > 3
+
+
+def test_pointing_at_a_run_names_it(sweep):
+    sweep.show("[data-dots]")
+    best = max((row for row in ROWS if row["status"] == "finished"), key=lambda row: row["metric"])
+    x, y = sweep.driver.execute_script(
+        """const path = document.querySelector("[data-dots] path[stroke-linecap]").getAttribute("d");
+        const own = data.dots.history.series[0], i = own.y.indexOf(Math.max(...own.y));
+        const [a, b] = path.split("M")[i + 1].split("h")[0].split(" ").map(Number);
+        const svg = document.querySelector("[data-dots] svg"), box = svg.getBoundingClientRect();
+        const scale = box.width / svg.viewBox.baseVal.width;
+        return [box.left + a * scale, box.top + b * scale];"""
+    )
+    mouse = sweep.mouse()
+    mouse.w3c_actions.pointer_action.move_to_location(round(x), round(y))
+    mouse.perform()
+    assert sweep.text(".tip") == f"{best['number']}: {best['name']}\nvalidation accuracy: {100 * best['metric']:.2f} %"
+
+
+def test_thousands_of_trials_are_brushed_and_sorted(driver, tmp_path):
+    rows = trials(5832)
+    page = Page(driver, sweep_report.write_sweep_report(sweep_workdir(tmp_path, rows), DEFAULTS, IMPORTANCE))
+    driver.execute_script(COUNT_STROKES)
+    page.drag("activation", 0.01, 0.3)
+    relu = [row for row in rows if row["parameters"]["activation"] == "relu"]
+    assert page.text("#brushed") == f"{len(relu)} of 5832 runs"
+    assert page.strokes() == len(relu) + 1
+    assert len(page.column("#")) == 100
+    driver.execute_script("document.getElementById('more').click()")
+    assert len(page.column("#")) == len(relu)
+    page.click_head("seconds")
+    seconds = [float(value) for value in page.column("seconds")]
+    assert seconds == sorted((row["seconds"] for row in relu), reverse=True)
+    page.check_quiet()
+
+
+def test_curves_and_matrix_answer_the_mouse(driver, tmp_path):
+    folder = run_workdir(tmp_path / "run")
+    page = Page(driver, report.write_run_report(folder, DEFAULTS))
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    page.mouse().move_to_element(page.find("[data-lines='loss'] svg")).perform()
+    lines = page.text(".tip").splitlines()
+    row = rows[int(lines[0].split()[1]) - 1]
+    assert lines[1:] == [f"training: {row['train/loss']:.4g}", f"validation: {row['val/loss']:.4g}"]
+
+    found = json.loads((folder / "evaluation.json").read_text())
+    mistake = found["mistakes"][0]
+    count, total = found["matrix"][mistake["true"]][mistake["predicted"]], sum(found["matrix"][mistake["true"]])
+    cell = f".cell[data-row='{mistake['true']}'][data-column='{mistake['predicted']}']"
+    page.show(cell)
+    assert page.text(cell) == str(count)
+    page.find("#shares").click()
+    assert page.text(cell) == f"{100 * count / total:.1f}"
+    page.mouse().move_to_element(page.find(cell)).click().perform()
+    sentence = (
+        f"{count} of {total} images of {CLASSES[mistake['true']]} were taken for "
+        f"{CLASSES[mistake['predicted']]} ({100 * count / total:.1f} %)"
+    )
+    assert page.text(".tip") == sentence
+    assert page.text("#cell").startswith(sentence)
+    shown = [image.get_attribute("alt") for image in page.all("#of-cell img")]
+    assert shown[0] == f"image {mistake['index']}"
+    assert len(shown) == min(3, count)
+    assert driver.execute_script("return [...document.images].every((i) => i.complete && i.naturalWidth > 0)")
+    page.check_quiet()
+
+
+def test_no_text_of_a_users_runs_as_code(driver, tmp_path):
+    from tests.reports.test_run import attacked_run, attacked_sweep
+
+    for path in (
+        report.write_run_report(attacked_run(tmp_path / "run"), DEFAULTS),
+        sweep_report.write_sweep_report(attacked_sweep(tmp_path / "sweep"), DEFAULTS, IMPORTANCE),
+    ):
+        page = Page(driver, path)
+        for cell in page.all(".cell.some")[:3]:
+            page.mouse().move_to_element(cell).click().perform()
+        assert driver.execute_script("return typeof hacked") == "undefined"
+        page.check_quiet()
+
+
+@pytest.fixture(scope="module")
+def bound_path(tmp_path_factory):
+    """A set of two experiments, of which one draws and one has a table that is wider than a small window."""
+    folder = tmp_path_factory.mktemp("set")
+    plots.bars({"one": {"a": (0.8, 0.01)}, "two": {"a": (0.9, 0.02)}}, folder / "bars.png", "accuracy")
+    wide = [{f"a column with a long name {i}": i * place for i in range(12)} for place in (2, 1, 3)]
+    sections = [
+        report.Section("A race", "Who wins?", "python main.py", ["Two leads."], [folder / "bars.png"], wide),
+        report.Section("Samples", "What is there?", "python main.py", ["Much."], [], [{"class": "Coat", "images": 6}]),
+    ]
+    facts = {"budget": "quick", "seconds": {"A race": 1.5}}
+    return report.write_bound_report(folder / "report.html", "Experiments", "Budget quick.", sections, facts)
+
+
+def test_a_bound_report_leads_to_its_sections_and_sorts_its_tables(driver, bound_path):
+    page = Page(driver, bound_path, "img")
+    assert driver.execute_script("return [...document.images].every((i) => i.complete && i.naturalWidth > 0)")
+    (link,) = [entry for entry in page.all("nav a") if entry.text == "Samples"]
+    link.click()
+    top = driver.execute_script("return document.getElementById('s2').getBoundingClientRect().top")
+    assert 0 <= top < driver.execute_script("return innerHeight")
+    cells = "return [...document.querySelectorAll('td:nth-child(2)')].slice(0, 3).map((c) => c.textContent)"
+    assert driver.execute_script(cells) == ["2", "1", "3"]
+    driver.execute_script("document.querySelectorAll('th button')[1].click()")
+    assert driver.execute_script(cells) in (["1", "2", "3"], ["3", "2", "1"])
+    page.check_quiet()
+
+
+@pytest.mark.parametrize("width", [500, 1200])
+def test_nothing_sticks_out_of_the_window(driver, sweep_path, bound_path, tmp_path, width):
+    driver.set_window_size(width, 900)
+    try:
+        for path in (sweep_path, report.write_run_report(run_workdir(tmp_path / "run"), DEFAULTS)):
+            Page(driver, path)
+            assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        Page(driver, bound_path, "img")
+        assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    finally:
+        driver.set_window_size(1200, 1000)

@@ -1,0 +1,241 @@
+"""Every config field has a row: what it changes. A few steps that differ in that field alone differ in that."""
+
+import json
+import os
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from configs.default import get_config
+from mlp_jax.data import datasets as data
+from mlp_jax.data import download
+from mlp_jax.errors import UserError
+from mlp_jax.files import tracking
+from mlp_jax.lanes.fit import order_of
+from mlp_jax.runs import run as experiment
+from mlp_jax.runs import saved
+from mlp_jax.runs.config import check_resume
+from mlp_jax.runs.run import run
+from mlp_jax.training import init_lane, train_steps
+from tests.shared.idx_files import write_idx_folder
+from tests.shared.slow import fast
+from tests.shared.training import leaves, small_config, small_task, train
+
+
+class Row(NamedTuple):
+    """Another value of a field, what it changes (a function of the two below it, or 'parameters'), and in which net."""
+
+    value: Any
+    changes: Any = "parameters"
+    given: dict[str, Any] = {}  # noqa: RUF012
+
+
+def epochs(config, folder) -> object:
+    return len([event for event in train(config) if event.record])
+
+
+def calls(config, folder) -> object:
+    return len(train(config))
+
+
+def logged_names(config, folder) -> object:
+    return sorted(train(config)[-1].record)
+
+
+def devices(config, folder) -> object:
+    from mlp_jax.lanes.placement import placements
+
+    task = small_task(config, None, placements(config.mesh)[0])
+    return len(task.train_indices), task.validation.indices.sharding.num_devices
+
+
+def workdir_run(config, folder):
+    write_idx_folder(folder / "patterns")
+    config = config.copy_and_resolve_references()
+    if config.dataset == "synthetic":
+        config.dataset = str(folder / "patterns")
+    run(config, folder / "run")
+    return folder / "run"
+
+
+def trained_on(config, folder) -> object:
+    return json.loads((workdir_run(config, folder) / "data.json").read_text())["fingerprint"]
+
+
+def seeds_in_the_summary(config, folder) -> object:
+    return len(json.loads((workdir_run(config, folder) / "summary.json").read_text()).get("seeds", [0]))
+
+
+def checkpoints_within_a_run(config, folder) -> object:
+    return len(os.listdir(workdir_run(config, folder) / "checkpoints"))
+
+
+def event_files(config, folder) -> object:
+    return len(list(workdir_run(config, folder).rglob("events.out.tfevents.*")))
+
+
+def refusal(config, folder) -> object:
+    try:
+        check_resume(small_config(), small_config(activation="tanh", resume=config.resume), folder)
+    except UserError as error:
+        return "refused" if "activation" in str(error) else str(error)
+    return "allowed"
+
+
+def named_folder(config, folder) -> object:
+    """The error of a damaged archive names the folder that was read."""
+    place = folder / "archives" if config.data_dir == "other" else folder / "data"
+    for name in data.PUBLISHED["mnist"].sha256:
+        (place / "mnist").mkdir(parents=True, exist_ok=True)
+        (place / "mnist" / name).write_bytes(b"damaged")
+    with pytest.raises(UserError) as caught:
+        data.load("mnist", str(place), "digits")
+    return str(caught.value).replace(str(folder), "")
+
+
+def trained_on_when_unreachable(config, folder) -> object:
+    def unreachable(*_):
+        raise download.Unreachable("no network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "fetch", unreachable)
+        try:
+            return data.load("mnist", str(folder), config.fallback_dataset).name
+        except UserError:
+            return "error"
+
+
+def what_wandb_is_asked(config, folder) -> object:
+    """W&B's own call is caught: the offline files are read back in test_tracking."""
+    asked: list[dict[str, Any]] = []
+
+    class Run:
+        summary: dict[str, Any] = {}  # noqa: RUF012
+
+        def define_metric(self, *_, **__): ...
+        def log(self, *_, **__): ...
+        def finish(self, *_, **__): ...
+
+    def init(**options):
+        asked.append(options)
+        return Run()
+
+    import wandb
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb, "init", init)
+        fields = {"wandb_project": config.wandb_project, "wandb_entity": config.wandb_entity}
+        tracking.open_tracker("wandb", fields, folder, "run")
+    return [(options["project"], options["entity"]) for options in asked]
+
+
+def file_of_an_evaluation(config, folder) -> object:
+    where = workdir_run(small_config(), folder)
+    stored = saved.from_json(where / "config.json")
+    stored.evaluate_split = config.evaluate_split
+    saved.evaluate(stored, where)
+    return sorted(path.name for path in where.glob("evaluation-*"))
+
+
+def parameters_that_are_tested(config, folder) -> object:
+    return [leaf.tobytes() for leaf in leaves(train(config)[-1].lane.best.params)]
+
+
+ROWS: dict[str, Row] = {
+    "dataset": Row("digits", trained_on),
+    "data_dir": Row("other", named_folder),
+    "fallback_dataset": Row("", trained_on_when_unreachable),
+    "val_fraction": Row(0.3),
+    "stratified": Row(True),
+    "seed": Row(1),
+    "seeds": Row(2, seeds_in_the_summary),
+    "hidden_sizes": Row((8, 7)),
+    "activation": Row("tanh"),
+    "init": Row("xavier"),
+    "init_scale": Row(0.1, given={"init": "random"}),
+    "dropout_rate": Row(0.3),
+    "norm": Row("layer"),
+    "loss": Row("mse"),
+    "weight_decay": Row(0.1),
+    "decoupled_weight_decay": Row(True, given={"weight_decay": 0.1}),
+    "label_smoothing": Row(0.1),
+    "mixup_alpha": Row(0.2),
+    "ema_decay": Row(0.9, parameters_that_are_tested),
+    "augment_flip": Row(True),
+    "augment_shift": Row(1),
+    "augment_rotation": Row(30.0),
+    "augment_scale": Row(0.3),
+    "augment_shear": Row(0.3),
+    "augment_elastic": Row(1.0),
+    "augment_erase": Row(2),
+    "clip_norm": Row(0.01, given={"optimizer": "sgd"}),
+    "optimizer": Row("nadam"),
+    "learning_rate": Row(2e-3),
+    "momentum": Row(0.5, given={"optimizer": "nesterov"}),
+    "beta": Row(0.5, given={"optimizer": "rmsprop"}),
+    "beta1": Row(0.5),
+    "beta2": Row(0.5),
+    "eps": Row(1e-2),
+    "schedule": Row("exponential"),
+    "warmup_epochs": Row(1.0),
+    "decay_rate": Row(0.1, given={"schedule": "step", "decay_epochs": 1.0}),
+    "decay_epochs": Row(1.0, given={"schedule": "exponential"}),
+    "final_factor": Row(0.5, given={"schedule": "cosine"}),
+    "batch_size": Row(15),
+    "num_epochs": Row(3),
+    "early_stopping": Row(1, epochs, {"num_epochs": 60, "learning_rate": 0.02}),
+    "gradient": Row("backprop", given={"activation": "gelu", "loss": "mse", "num_epochs": 20}),
+    "precision": Row("bfloat16"),
+    "probes": Row(True, logged_names),
+    "evaluate_split": Row("train", file_of_an_evaluation),
+    "mesh": Row("data:2", devices, {"mesh": "data:1"}),
+    "steps_per_call": Row(2, calls),
+    "resume": Row("changed", refusal),
+    "checkpoint_seconds": Row(0.0, checkpoints_within_a_run, {"num_epochs": 4}),
+    "tracker": Row("tensorboard", event_files),
+    "wandb_project": Row("another", what_wandb_is_asked),
+    "wandb_entity": Row("someone", what_wandb_is_asked),
+}
+
+
+@cache
+def _parameters(**fields: Any) -> list[bytes]:
+    """Of the trained net; without the evaluation's program, which no such field needs."""
+    task = small_task(small_config(**fields))
+    lane = init_lane(task.static, task.hparams, task.keys)
+    steps = jax.jit(partial(train_steps, task.static))
+    for epoch in range(1, task.config.num_epochs + 1):
+        order = order_of(task, epoch)
+        stop = np.int32(order.indices.shape[0])
+        lane = steps(task.hparams, task.keys, task.data, order, lane, np.int32(0), stop)
+    return [leaf.tobytes() for leaf in leaves(lane.state.params)]
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    monkeypatch.setattr(experiment.report, "write_run_plots", lambda folder: None)
+    monkeypatch.setattr(experiment.report, "write_run_report", lambda *arguments: None)
+
+
+def test_every_field_has_a_row():
+    assert set(ROWS) == set(get_config())
+
+
+@pytest.mark.parametrize("field", fast(ROWS, list(ROWS)[::4]))
+def test_a_field_changes_what_its_row_says(field: str, tmp_path: Path):
+    row = ROWS[field]
+    before, after = row.given, {**row.given, field: row.value}
+    assert small_config(**before)[field] != row.value
+    if row.changes == "parameters":
+        assert _parameters(**before) == _parameters(**before)
+        assert _parameters(**before) != _parameters(**after)
+        return
+    found = []
+    for name, fields in (("before", before), ("after", after)):
+        (tmp_path / name).mkdir()
+        found.append(row.changes(small_config(**fields), tmp_path / name))
+    assert found[0] != found[1]
