@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax import questions
 from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of, redact
-from mlp_jax.runs import cluster as processes
+from mlp_jax.runs import cluster
 from mlp_jax.runs import config as configs
 from mlp_jax.runs.cluster import ALONE, Joining
 
@@ -185,8 +185,8 @@ def train(config: ConfigDict, workdir: str = "", joining: Joining = ALONE) -> No
     """Do what the config describes, a set of experiments, a sweep or a run, in `workdir` or in a new folder."""
     from mlp_jax.runs import runtime
 
-    processes.check(joining, bool({"sweep", "experiments"} & set(config)) or config.seeds > 1, workdir)
-    runtime.prepare(config, processes.join(joining))
+    cluster.check(joining, bool({"sweep", "experiments"} & set(config)) or config.seeds > 1, workdir)
+    runtime.prepare(config, cluster.join(joining))
     with contextlib.nullcontext(Path(workdir)) if workdir else new_workdir(config) as folder:
         if "experiments" in config:
             from mlp_jax.questions import answer_all
@@ -280,8 +280,8 @@ def exit_status(program: str, action: Callable[[], int]) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         message, status, agreed = str(error) or "interrupted", 130, bool(str(error))
     except Exception as error:
-        if processes.is_loss_of_peer(error):
-            message, status = processes.GONE, 1
+        if cluster.is_loss_of_peer(error):
+            message, status = cluster.GONE, 1
         elif "RESOURCE_EXHAUSTED" in str(error):
             message, status = f"out of memory: {error}", 2
         else:
@@ -289,7 +289,7 @@ def exit_status(program: str, action: Callable[[], int]) -> int:
             status = 1
     if message:
         print(f"{program}: {redact(' '.join(message.splitlines()))}", file=sys.stderr)
-    processes.leave(status, agreed)
+    cluster.leave(status, agreed)
     try:
         sys.stdout.flush()
     except OSError:  # else the interpreter fails once more when it flushes at its end
