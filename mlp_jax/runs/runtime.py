@@ -105,7 +105,7 @@ def describe_devices() -> dict[str, object]:
 # What the kernel shows of an accelerator to a program that may use it.
 _ACCELERATORS = (
     ("dev/nvidia[0-9]*", "an NVIDIA GPU", "jax[cuda13]"),
-    ("dev/kfd", "an AMD GPU", "jax[rocm]"),
+    ("dev/kfd", "an AMD GPU", "jax[rocm7-local]"),
     ("dev/accel[0-9]*", "a TPU", "jax[tpu]"),
 )
 
