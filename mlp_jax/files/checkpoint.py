@@ -1,7 +1,7 @@
 """Checkpoints: one file a step, which NumPy alone can read.
 
     FOLDER/<step>.npz      an uncompressed zip with a CRC-32 of every entry:
-        checkpoint.json    step, fingerprints, and what the caller wants back beside the arrays
+        checkpoint.json    step, fingerprints, the list of leaves, and what the caller wants back beside them
         <leaf>.npy         one array a leaf, named by its path
 
 so that `np.load("runs/a/checkpoints/4220.npz")["best/params/0/w"]` is the first layer's weights of the best epoch. The
@@ -15,7 +15,7 @@ import stat
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,12 +48,12 @@ def save(folder: Path, step: int, state: Any, extra: dict[str, Any], fingerprint
     `state` is any pytree of arrays, `extra` becomes JSON. Checkpoints of later steps go too: the run came here without
     them. UserError where the disk is full or refuses; the earlier checkpoints are then as they were.
     """
-    file, final = io.BytesIO(), folder / f"{step}.npz"
-    about = {"step": step, "fingerprints": fingerprints, "extra": extra}
+    file, final, leaves = io.BytesIO(), folder / f"{step}.npz", _leaves(state)
+    about = {"step": step, "fingerprints": fingerprints, "leaves": list(leaves), "extra": extra}
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(zipfile.ZipInfo(ABOUT), dumps(about))
-        for name, leaf in _named(state):
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+        for line, leaf in leaves.items():
+            with archive.open(zipfile.ZipInfo(line.rpartition(": ")[0] + ".npy"), "w", force_zip64=True) as entry:
                 npy.write_array(entry, np.asarray(leaf, order="C"), allow_pickle=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,8 +86,8 @@ def restore(
         except _DAMAGE as error:
             warn(f"{path}: damaged checkpoint not used: {reason(error)}")
             continue
-        _compare(path, about, arrays, template, fingerprints)
-        leaves = [npy.read_array(io.BytesIO(content), allow_pickle=False) for content in arrays.values()]
+        _compare(path, about, template, fingerprints)
+        leaves = [npy.read_array(io.BytesIO(content), allow_pickle=False) for content in arrays]
         return Restored(step, jax.tree.unflatten(jax.tree.structure(template), leaves), about["extra"])
     return None
 
@@ -101,8 +101,8 @@ def newest_is_whole(folder: Path) -> bool:
         return False
 
 
-def _read(path: Path, step: int) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """checkpoint.json, and the .npy of each leaf under a line such as 'state/params/0/w float32 (784, 128)'.
+def _read(path: Path, step: int) -> tuple[dict[str, Any], list[bytes]]:
+    """checkpoint.json and the .npy of each leaf. Whatever is not as `save` wrote it raises one of `_DAMAGE`.
 
     Sums are compared before anything is parsed, and nothing takes more memory than the file is long.
     """
@@ -118,7 +118,9 @@ def _read(path: Path, step: int) -> tuple[dict[str, Any], dict[str, bytes]]:
     right = isinstance(about, dict) and about.get("step") == step
     if not right or not all(isinstance(about.get(part), dict) for part in ("fingerprints", "extra")):
         raise ValueError(f"{ABOUT} is not of step {step}")
-    return about, {f"{name.removesuffix('.npy')} {_kind(array)}": array for name, array in contents.items()}
+    if about.get("leaves") != [f"{name.removesuffix('.npy')}: {_kind(array)}" for name, array in contents.items()]:
+        raise ValueError(f"its arrays are not those that {ABOUT} lists")
+    return about, list(contents.values())
 
 
 def _kind(array: bytes) -> str:
@@ -132,22 +134,22 @@ def _kind(array: bytes) -> str:
     return f"{dtype} {shape}"
 
 
-def _compare(path: Path, about: dict[str, Any], lines: Iterable[str], template: Any, prints: Mapping[str, str]) -> None:
+def _compare(path: Path, about: dict[str, Any], template: Any, fingerprints: dict[str, str]) -> None:
     """UserError where a checkpoint, whole as it is, was written by another run."""
-    for name, value in prints.items():
+    for name, value in fingerprints.items():
         if about["fingerprints"].get(name) != value:
             raise UserError(f"{path}: was written with another {name}{_OTHERWISE}")
-    needed = (f"{name} {np.dtype(leaf.dtype)} {tuple(leaf.shape)}" for name, leaf in _named(template))
-    for its, ours in zip_longest(lines, needed, fillvalue="nothing"):
+    for its, ours in zip_longest(about["leaves"], _leaves(template), fillvalue="nothing"):
         if its != ours:
             raise UserError(f"{path}: holds {its} where {ours} is needed{_OTHERWISE}")
 
 
-def _named(tree: Any) -> list[tuple[str, Any]]:
-    """The leaves of a pytree with their paths, such as 'state/params/0/w'."""
-    keystr = jax.tree_util.keystr
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [(keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
+def _leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a pytree by a line that says what they are, such as 'state/params/0/w: float32 (784, 128)'."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        found[f"{jax.tree_util.keystr(path, simple=True, separator='/')}: {leaf.dtype} {leaf.shape}"] = leaf
+    return found
 
 
 def _found(folder: Path) -> dict[int, Path]:

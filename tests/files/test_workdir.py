@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_written_is_named(read_only: Path) -> None:
         workdir.create(read_only)
     with pytest.raises(UserError, match=f"{read_only}/new cannot be made: permission denied"):
         workdir.create(read_only / "new")
-    with pytest.raises(UserError, match=f"{read_only} cannot be written to"), workdir.lock(read_only):
+    with pytest.raises(UserError, match=f"{read_only} cannot be locked: permission denied"), workdir.lock(read_only):
         pass
     with pytest.raises(UserError, match=r"summary\.json: cannot be written: permission denied"):
         workdir.write_json(read_only / "summary.json", {})
@@ -104,7 +104,7 @@ def test_errors_inside_the_lock_pass_through(tmp_path: Path) -> None:
 
 def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="cannot be written to"), workdir.lock(tmp_path):
+    with pytest.raises(UserError, match="cannot be locked"), workdir.lock(tmp_path):
         pass
     assert not (tmp_path / "elsewhere").exists()
 
@@ -203,8 +203,13 @@ def test_lines_are_rewritten_whole_and_appended(tmp_path: Path) -> None:
         file.write('{"epo')  # half a line
     workdir.write_jsonl(path, [{"epoch": 1}])
     assert path.read_text() == '{"epoch": 1}\n'
-    workdir.write_jsonl(path, [])
-    assert path.read_text() == ""
+    assert workdir.read_lines(path) == [{"epoch": 1}]
+    path.write_text('{"epoch": 1}\nnull')
+    with pytest.raises(UserError, match="holds no JSON object"):
+        workdir.read_lines(path)
+    path.write_text('{"epoch": 1}\n{"epo')
+    with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is not JSON"):
+        workdir.read_lines(path)
 
 
 @pytest.mark.parametrize(
@@ -220,48 +225,66 @@ def test_what_is_no_json_is_one_line(tmp_path: Path, content: bytes) -> None:
     assert len(str(error.value)) < 400
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json: cannot be read: no such file or directory"):
         workdir.read_json(tmp_path / "config.json")
     with pytest.raises(UserError, match="cannot be read: is a directory"):
         workdir.read_json(tmp_path)
 
 
-def test_a_sealed_file_knows_every_flipped_bit(tmp_path: Path) -> None:
+FIELDS = {"seed": 1, "rates": [0.1, 1e-300], "hidden_sizes": (8, 4), "a": {"z": None, "b": "é"}}
+
+
+def test_a_sealed_file_keeps_the_order_of_its_fields_and_ends_with_their_sum(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    workdir.write_sealed(path, b'{"a": 1}')
-    assert workdir.read_json(path) == {"a": 1}
-    for bit in range(8 * 8):
-        content = bytearray(b'{"a": 1}')
+    workdir.write_sealed(path, FIELDS)
+    plain = json.dumps(FIELDS, indent=2)
+    assert path.read_text().startswith(plain.removesuffix("\n}") + ',\n  "sha256": "')
+    assert workdir.read_sealed(path) == json.loads(plain)
+    path.write_text(plain)  # as written by hand
+    assert workdir.read_sealed(path) == json.loads(plain)
+
+
+def test_a_flipped_bit_of_a_sealed_file_is_never_other_fields(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    workdir.write_sealed(path, FIELDS)
+    whole, fields = path.read_bytes(), workdir.read_sealed(path)
+    refused = 0
+    for bit in range(8 * len(whole)):
+        content = bytearray(whole)
         content[bit // 8] ^= 1 << bit % 8
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"a\.json: is damaged"):
-            workdir.read_json(path)
+        try:
+            found = workdir.read_sealed(path)
+        except UserError:
+            refused += 1
+        else:  # a space became another one, or the sum lost its name
+            assert {name: found[name] for name in fields} == fields
+    assert refused > 6 * len(whole)
 
 
-def test_a_crash_between_the_seal_and_the_file_leaves_a_file_that_is_believed(tmp_path: Path) -> None:
+def test_an_edited_file_says_how_it_is_taken_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    for content in (b"1", b"2", b"2"):
-        workdir.write_sealed(path, content)
-    workdir.seal(tmp_path, {"a.json": b"3"})
-    assert workdir.is_as_sealed(path, b"2")
-    assert workdir.is_as_sealed(path, b"3")
-    assert not workdir.is_as_sealed(path, b"1")  # no longer what it was before
+    workdir.write_sealed(path, FIELDS)
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
+    with pytest.raises(UserError, match=r"a\.json: is damaged or was edited.*remove its last field \"sha256\" to"):
+        workdir.read_sealed(path)
 
 
-def test_a_file_without_a_seal_is_believed_and_a_seal_can_be_taken_back(tmp_path: Path) -> None:
-    assert workdir.is_as_sealed(tmp_path / "b.json", b"x")
-    workdir.write_sealed(tmp_path / "b.json", b"1")
-    workdir.seal(tmp_path, {"b.json": None})
-    assert workdir.is_as_sealed(tmp_path / "b.json", b"x")
+@pytest.mark.parametrize("content", [b"", b"[]", b"3"])
+def test_where_an_object_is_needed_another_value_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    for read in (workdir.read_sealed, workdir.read_if_there, workdir.read_lines):
+        if read is not workdir.read_lines or content:
+            with pytest.raises(UserError, match=r"config\.json: (is damaged, not JSON|holds no JSON object)"):
+                read(tmp_path / "config.json")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"a.json": 3}', b"\xff"])
-def test_damaged_sums_are_one_line(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.json").write_text("1")
-    (tmp_path / "sums.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"sums\.json: is damaged"):
-        workdir.read_json(tmp_path / "a.json")
+def test_what_is_not_there_is_empty_but_for_the_config(tmp_path: Path) -> None:
+    assert workdir.read_if_there(tmp_path / "best.json") == {}
+    assert workdir.read_lines(tmp_path / "trials.jsonl") == []
+    with pytest.raises(UserError, match=r"holds no run: it has no config\.json"):
+        workdir.read_config(tmp_path)
 
 
 def _sparse(path: Path) -> None:
@@ -282,7 +305,5 @@ def test_what_is_no_file_of_a_sensible_size_is_not_read(make, words: str, tmp_pa
     make(tmp_path / "data.json")
     with pytest.raises(UserError, match=words):
         workdir.read_json(tmp_path / "data.json")
-    make(tmp_path / workdir.SUMS)
-    (tmp_path / "other.json").write_text("{}")
     with pytest.raises(UserError, match=words):
-        workdir.read_json(tmp_path / "other.json")
+        workdir.read_lines(tmp_path / "data.json")
