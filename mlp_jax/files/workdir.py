@@ -131,12 +131,18 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Reads one JSON value; UserError where the file is missing, unreadable or malformed."""
+    content = _read(path)
     try:
-        return loads(read_bytes(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+        return loads(content)
     except ValueError as error:
         raise UserError(f"{path}: is damaged, not JSON: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 def read_if_there(path: Path) -> dict[str, Any]:
@@ -195,12 +201,8 @@ def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a file with one a line; none where there is no such file."""
-    try:
-        lines = read_bytes(path).splitlines() if path.exists() else []
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
     rows = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_read(path).splitlines() if path.exists() else [], 1):
         try:
             rows.append(_object(loads(line), path))
         except ValueError as error:

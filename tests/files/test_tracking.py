@@ -128,11 +128,6 @@ def wandb_server() -> Iterator[Callable[[int], WandbServer]]:
 # What is asked for
 
 
-def test_an_unknown_tracker_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="tracker: 'wand' is not one of none, wandb, tensorboard; did you mean wandb"):
-        open_tracker("wand", CONFIG, tmp_path, "run")
-
-
 def test_none_imports_nothing_and_writes_nothing(tmp_path: Path) -> None:
     program = f"""
 import sys
