@@ -9,9 +9,7 @@ import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +29,7 @@ class Layer(NamedTuple):
     b: Any
 
 
-def a_state(seed: int = 0) -> dict[str, Any]:
+def a_state(seed=0):
     """Every kind of leaf and node that a state may have, the awkward numbers of each dtype among them."""
     rng = np.random.default_rng(seed)
     params = (
@@ -51,63 +49,61 @@ def a_state(seed: int = 0) -> dict[str, Any]:
     }
 
 
-def assert_same_bits(one: Any, other: Any) -> None:
+def assert_same_bits(one, other):
     assert jax.tree.structure(one) == jax.tree.structure(other)
     for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         assert (np.asarray(left).dtype, np.shape(left)) == (right.dtype, right.shape)
         assert np.asarray(left).tobytes() == right.tobytes()
 
 
-def saved(folder: Path, *steps: int) -> Path:
+def saved(folder, *steps):
     for step in steps:
         checkpoint.save(folder, step, a_state(step), {**EXTRA, "step": step}, PRINTS)
     return folder
 
 
-def restored(folder: Path) -> tuple[checkpoint.Restored, list[str]]:
+def restored(folder):
     """What is restored, which has to be as it was saved, and the lines about what was not."""
-    lines: list[str] = []
+    lines = []
     found = checkpoint.restore(folder, a_state(), PRINTS, lines.append)
-    assert found is not None
     assert_same_bits(a_state(found.step), found.state)
     assert found.extra["step"] == found.step
     return found, lines
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(tmp_path_factory):
     return saved(tmp_path_factory.mktemp("two") / "checkpoints", 1, 2)
 
 
 @pytest.fixture
-def copy_of_two(two: Path, tmp_path: Path) -> Path:
+def copy_of_two(two, tmp_path):
     return shutil.copytree(two, tmp_path / "checkpoints")
 
 
-def test_what_comes_back_is_what_was_saved(tmp_path: Path) -> None:
+def test_what_comes_back_is_what_was_saved(tmp_path):
     found, lines = restored(saved(tmp_path / "seeds" / "3" / "checkpoints", 7))
     assert (found.step, lines) == (7, [])
     records = [{"epoch": 1, "val/accuracy": 0.1 + 0.2, "val/loss": None}]
     assert found.extra == {"records": records, "position": 17, "step": 7}
 
 
-def test_arrays_on_a_device_come_back_by_a_template_of_shapes_and_can_be_donated(tmp_path: Path) -> None:
+def test_arrays_on_a_device_come_back_by_a_template_of_shapes_and_can_be_donated(tmp_path):
     state = (Layer(jnp.arange(6.0).reshape(2, 3), jnp.ones(3, jnp.float16)), jnp.uint32(3), ())
     checkpoint.save(tmp_path, 1, state, {}, PRINTS)
     found = checkpoint.restore(tmp_path, jax.eval_shape(lambda: state), PRINTS)
-    assert found is not None
     assert_same_bits(state, found.state)
     again = jax.device_put(found.state)
     assert_same_bits(jax.jit(lambda tree: tree, donate_argnums=0)(again), found.state)
 
 
-def test_each_leaf_has_a_buffer_of_its_own(two: Path) -> None:
+def test_each_leaf_has_a_buffer_of_its_own(two):
     leaves = [leaf for leaf in jax.tree.leaves(restored(two)[0].state) if leaf.size]
     assert all(leaf.flags.writeable for leaf in leaves)
     assert not any(np.shares_memory(a, b) for i, a in enumerate(leaves) for b in leaves[:i])
 
 
-def test_numpy_alone_reads_every_leaf_by_its_path(two: Path) -> None:
+def test_numpy_alone_reads_every_leaf_by_its_path(two):
     with np.load(two / "2.npz", allow_pickle=False) as arrays:
         assert {"params/0/w", "params/1/b", "adam/0", "adam/2/0/1/w", "flags"} < set(arrays)
         np.testing.assert_array_equal(arrays["adam/1/0/w"], a_state(2)["params"][0].w)
@@ -115,11 +111,11 @@ def test_numpy_alone_reads_every_leaf_by_its_path(two: Path) -> None:
     assert (about["step"], about["fingerprints"], about["extra"]["position"]) == (2, PRINTS, 17)
 
 
-def test_equal_states_are_equal_files(tmp_path: Path, two: Path) -> None:
+def test_equal_states_are_equal_files(tmp_path, two):
     assert (saved(tmp_path, 2) / "2.npz").read_bytes() == (two / "2.npz").read_bytes()
 
 
-def test_where_nothing_is_none_is_restored(tmp_path: Path) -> None:
+def test_where_nothing_is_none_is_restored(tmp_path):
     for name in ("notes", "007.npz", "3.npz.old", "x.npz", ".3.npz.tmp"):
         (tmp_path / name).write_text("")
     for folder in (tmp_path, tmp_path / "absent"):
@@ -127,34 +123,29 @@ def test_where_nothing_is_none_is_restored(tmp_path: Path) -> None:
         assert not checkpoint.newest_is_whole(folder)
 
 
-def test_the_newest_is_used_and_two_are_kept(tmp_path: Path) -> None:
+def test_the_newest_is_used_and_two_are_kept(tmp_path):
     assert sorted(os.listdir(saved(tmp_path, 9, 10, 100))) == ["10.npz", "100.npz"]
     assert restored(tmp_path)[0].step == 100
     assert checkpoint.newest_is_whole(tmp_path)
 
 
-def test_later_steps_and_leftovers_go_with_the_next_save(copy_of_two: Path) -> None:
+def test_later_steps_and_leftovers_go_with_the_next_save_and_the_same_step_is_replaced(copy_of_two):
     shutil.copy(copy_of_two / "2.npz", copy_of_two / "5.npz")
     (copy_of_two / ".4.npz.tmp").symlink_to(copy_of_two / "1.npz")
     (copy_of_two / "notes").mkdir()
     found, lines = restored(copy_of_two)
     assert found.step == 2
     assert lines == [f"{copy_of_two}/5.npz: damaged checkpoint not used: checkpoint.json is not of step 5"]
-    saved(copy_of_two, 3)
-    assert sorted(os.listdir(copy_of_two)) == ["2.npz", "3.npz", "notes"]
-
-
-def test_a_damaged_checkpoint_of_the_same_step_is_replaced(copy_of_two: Path) -> None:
     (copy_of_two / "2.npz").write_bytes(b"")
     saved(copy_of_two, 2)
-    assert sorted(os.listdir(copy_of_two)) == ["1.npz", "2.npz"]
+    assert sorted(os.listdir(copy_of_two)) == ["1.npz", "2.npz", "notes"]
     assert restored(copy_of_two)[1] == []
 
 
 # Damage. Each row makes the newest of two checkpoints unusable; what the line says of it.
 
 
-def forge(path: Path, packed: int = zipfile.ZIP_STORED, **changes: bytes | None) -> None:
+def forge(path, packed=zipfile.ZIP_STORED, **changes):
     """The file with other entries (None drops one) and right sums: what someone who knows the format would make."""
     with zipfile.ZipFile(path) as old:
         entries = {name: old.read(name) for name in old.namelist()} | changes
@@ -164,70 +155,63 @@ def forge(path: Path, packed: int = zipfile.ZIP_STORED, **changes: bytes | None)
                 new.writestr(name, content)
 
 
-def forge_about(path: Path, **changes: object) -> None:
-    with zipfile.ZipFile(path) as file:
-        about = json.loads(file.read("checkpoint.json"))
-    forge(path, **{"checkpoint.json": json.dumps(about | changes).encode()})
+def about(**changes):
+    """Forges what checkpoint.json says."""
+
+    def change(path):
+        with zipfile.ZipFile(path) as file:
+            said = json.loads(file.read("checkpoint.json"))
+        forge(path, **{"checkpoint.json": json.dumps(said | changes).encode()})
+
+    return change
 
 
-def npy(header: str, data: bytes = b"", version: bytes = b"\1\0") -> bytes:
-    return b"\x93NUMPY" + version + len(header).to_bytes(2, "little") + header.encode() + data
+def entry(name, content):
+    return lambda path: forge(path, **{name: content})
 
 
-def replace(path: Path, old: bytes, new: bytes) -> None:
-    content = path.read_bytes()
-    assert old in content
-    path.write_bytes(content.replace(old, new, 1))
+def npy(dtype="<f8", shape="()", data=b"", version=1):
+    header = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}}}".encode()
+    return b"\x93NUMPY" + bytes([version, 0]) + len(header).to_bytes(2, "little") + header + data
 
 
-HUGE = "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,), }"
-DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
+def replace(old, new):
+    return lambda path: path.write_bytes(path.read_bytes().replace(old, new, 1))
+
+
+DAMAGE = {
     "empty": (lambda path: path.write_bytes(b""), "file is not a zip file"),
-    "noise": (lambda path: path.write_bytes(b"x" * 9999), "file is not a zip file"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "file is not a zip file"),
-    "cut in the middle": (lambda path: os.truncate(path, path.stat().st_size // 2), "file is not a zip file"),
     "without its head": (lambda path: path.write_bytes(path.read_bytes()[99:]), "invalid argument"),
-    "other numbers": (lambda path: replace(path, bytes(16), bytes(15) + b"\1"), "bad CRC-32 for file '.*npy'"),
-    "other text": (lambda path: replace(path, b'"position": 17', b'"position": 18'), "bad CRC-32 for file 'checkpoint"),
+    "other numbers": (replace(bytes(16), bytes(15) + b"\1"), "bad CRC-32 for file '.*npy'"),
+    "other text": (replace(b'"position": 17', b'"position": 18'), "bad CRC-32 for file 'checkpoint.json'"),
     "a link": (lambda path: (path.rename(path.with_name("x")), path.symlink_to("x")), "not a regular file"),
     "a pipe": (lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
-    "a device": (lambda path: (path.unlink(), path.symlink_to("/dev/zero")), "not a regular file"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "not a regular file"),
     "a pickle": (lambda path: path.write_bytes(pickle.dumps(pytest.fail)), "file is not a zip file"),
     # The rest is forged: its sums agree.
     "packed": (lambda path: forge(path, zipfile.ZIP_DEFLATED), "entries are not stored"),
-    "no text": (lambda path: forge(path, **{"checkpoint.json": None}), "expecting value"),
-    "deep text": (lambda path: forge(path, **{"checkpoint.json": b"[" * 10**6}), "nested too deeply"),
-    "a list for text": (lambda path: forge(path, **{"checkpoint.json": b"[]"}), "is not of step 2"),
-    "another step": (lambda path: forge_about(path, step="2"), "is not of step 2"),
-    "extra is a list": (lambda path: forge_about(path, extra=[]), "is not of step 2"),
-    "fingerprints are text": (lambda path: forge_about(path, fingerprints="config"), "is not of step 2"),
-    "an array too long": (lambda path: forge(path, **{"scalar.npy": npy(HUGE)}), "not as long as its header"),
+    "no text": (entry("checkpoint.json", None), "expecting value"),
+    "a list for text": (entry("checkpoint.json", b"[]"), "is not of step 2"),
+    "another step": (about(step="2"), "is not of step 2"),
+    "extra is a list": (about(extra=[]), "is not of step 2"),
+    "fingerprints are text": (about(fingerprints="config"), "is not of step 2"),
+    "no array": (entry("scalar.npy", b"numbers"), "magic string"),
+    "another version": (entry("scalar.npy", npy(version=2)), "another version of .npy"),
+    "an array too long": (entry("scalar.npy", npy(shape="(99999999999,)")), "not as long as its header"),
     "an array of objects": (
-        lambda path: forge(path, **{"scalar.npy": npy("{'descr': '|O', 'fortran_order': False, 'shape': ()}")}),
+        entry("scalar.npy", npy("|O", data=pickle.dumps(pytest.fail))),
         "not as long as its header",
     ),
-    "no array": (lambda path: forge(path, **{"scalar.npy": b"numbers"}), "magic string"),
-    "another version": (lambda path: forge(path, **{"scalar.npy": npy(HUGE, version=b"\2\0")}), "another version"),
-    "a header of code": (lambda path: forge(path, **{"scalar.npy": npy("__import__('os').abort()")}), "malformed"),
-    "the other byte order": (
-        lambda path: forge(
-            path, **{"scalar.npy": npy(HUGE.replace("<f4", ">f8").replace("9" * 11 + ",", ""), bytes(8))}
-        ),
-        "its arrays are not those",
-    ),
-    "one array more": (
-        lambda path: forge(path, **{"more.npy": npy(HUGE.replace("9" * 11, "0"))}),
-        "its arrays are not",
-    ),
-    "one array less": (lambda path: forge(path, **{"scalar.npy": None}), "its arrays are not those"),
+    "a header of code": (entry("scalar.npy", npy(shape="__import__('os').abort()")), "malformed"),
+    "the other byte order": (entry("scalar.npy", npy(">f8", data=bytes(8))), "its arrays are not those"),
+    "one array more": (entry("more.npy", npy(shape="(0,)")), "its arrays are not those"),
+    "one array less": (entry("scalar.npy", None), "its arrays are not those"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_one_is_named_and_the_older_used(
-    copy_of_two: Path, name: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_one_is_named_and_the_older_used(copy_of_two, name, capfd):
     damage, expected = DAMAGE[name]
     damage(copy_of_two / "2.npz")
     assert not checkpoint.newest_is_whole(copy_of_two)
@@ -239,9 +223,7 @@ def test_a_damaged_one_is_named_and_the_older_used(
     assert capfd.readouterr() == ("", "")
 
 
-def test_where_all_are_damaged_each_is_named_and_none_is_restored(
-    copy_of_two: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_where_all_are_damaged_each_is_named_and_none_is_restored(copy_of_two, capsys):
     for path in copy_of_two.iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     assert checkpoint.restore(copy_of_two, a_state(), PRINTS) is None
@@ -250,7 +232,7 @@ def test_where_all_are_damaged_each_is_named_and_none_is_restored(
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(3000, marks=pytest.mark.slow)])
-def test_a_flipped_bit_is_never_other_numbers(copy_of_two: Path, count: int) -> None:
+def test_a_flipped_bit_is_never_other_numbers(copy_of_two, count):
     """At places drawn by a seed, every fourth in the zip's directory, where names, sums and lengths stand."""
     path = copy_of_two / "2.npz"
     whole = path.read_bytes()
@@ -273,7 +255,7 @@ def test_a_flipped_bit_is_never_other_numbers(copy_of_two: Path, count: int) -> 
 
 
 @pytest.mark.parametrize("name", ["config", "data", "code"])
-def test_another_fingerprint_is_refused_by_name(two: Path, name: str) -> None:
+def test_another_fingerprint_is_refused_by_name(two, name):
     with pytest.raises(UserError, match=f"2.npz: was written with another {name}; --config.resume=never starts over$"):
         checkpoint.restore(two, a_state(), {**PRINTS, name: "other"})
     assert checkpoint.restore(two, a_state(), {}) is not None  # only those given are compared
@@ -282,22 +264,18 @@ def test_another_fingerprint_is_refused_by_name(two: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        (
-            "flags",
-            np.zeros(2, np.int8),
-            r"holds flags: bool \(2,\) where flags: int8 \(2,\) is needed; --config.resume=",
-        ),
-        ("half", np.zeros((2, 1), np.float16), r"holds half: float16 \(2,\) where half: float16 \(2, 1\) is needed"),
-        ("large", (), r"holds large: int64 \(\) where .* is needed"),
-        ("zusatz", np.zeros(1), r"holds nothing where zusatz: float64 \(1,\) is needed"),
+        ("flags", np.zeros(2, np.int8), "flags: bool (2,) where flags: int8 (2,) is needed; --config.resume=never"),
+        ("half", np.zeros((2, 1), np.float16), "half: float16 (2,) where half: float16 (2, 1) is needed"),
+        ("large", (), "large: int64 () where nan with a payload: float32 (3,) is needed"),
+        ("zusatz", np.zeros(1), "nothing where zusatz: float64 (1,) is needed"),
     ],
 )
-def test_other_shapes_and_dtypes_are_refused(two: Path, key: str, value: Any, message: str) -> None:
-    with pytest.raises(UserError, match=message):
+def test_other_shapes_and_dtypes_are_refused(two, key, value, message):
+    with pytest.raises(UserError, match=re.escape(f"2.npz: holds {message}")):
         checkpoint.restore(two, a_state() | {key: value}, PRINTS)
 
 
-def test_checkpoints_of_an_older_version_are_refused(tmp_path: Path) -> None:
+def test_checkpoints_of_an_older_version_are_refused(tmp_path):
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "manifest.json").write_text("{}")
     assert not checkpoint.newest_is_whole(tmp_path)
@@ -310,10 +288,8 @@ def test_checkpoints_of_an_older_version_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", [2, 3])
 @pytest.mark.parametrize("call", ["fsync", "replace", "unlink"])
-def test_a_refused_save_leaves_the_earlier_ones(
-    copy_of_two: Path, monkeypatch: pytest.MonkeyPatch, step: int, call: str
-) -> None:
-    def refuse(*arguments: object, **named: object) -> None:
+def test_a_refused_save_leaves_the_earlier_ones(copy_of_two, monkeypatch, step, call):
+    def refuse(*arguments, **named):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     (copy_of_two / ".1.npz.tmp").write_text("of a killed process")
@@ -326,17 +302,15 @@ def test_a_refused_save_leaves_the_earlier_ones(
 
 
 @pytest.mark.parametrize("died_at", range(8))
-def test_a_kill_at_any_point_of_a_save_leaves_a_whole_one(
-    copy_of_two: Path, monkeypatch: pytest.MonkeyPatch, died_at: int
-) -> None:
+def test_a_kill_at_any_point_of_a_save_leaves_a_whole_one(copy_of_two, monkeypatch, died_at):
     """The process ends at the n-th call that changes the folder: nothing after it happens, not even a cleaning up."""
     calls = iter(range(100))
 
     class Killed(BaseException):
         pass
 
-    def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
+    def mortal(function):
+        def call(*arguments, **named):
             if next(calls) >= died_at:
                 raise Killed
             return function(*arguments, **named)
@@ -355,7 +329,7 @@ def test_a_kill_at_any_point_of_a_save_leaves_a_whole_one(
 
 
 @pytest.mark.slow
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk(tmp_path):
     """A disk of 4 MiB: one line, the earlier checkpoint whole, and the next one saved once there is space."""
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -286,7 +286,7 @@ def disturb(copy: Path, others: list[Path], rng: random.Random) -> str:
             shutil.copytree(rng.choice(others), copy / "checkpoints")
         elif kind == "pickle":
             path.write_bytes(b"cposix\nsystem\n(S'touch " + str(copy / "EXECUTED").encode() + b"'\ntR.")
-    except (OSError, ValueError, IndexError, RecursionError):
+    except (OSError, ValueError, LookupError, RecursionError, zipfile.BadZipFile):
         return "nothing"
     return f"{kind} {path.relative_to(copy)}"
 
