@@ -45,6 +45,8 @@ class MomentsState(NamedTuple):
 
 
 def _moment_dtype(leaf: Array) -> jnp.dtype:
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):  # moments of whole numbers would be cut off at every update
+        raise TypeError(f"an optimizer cannot take {leaf.dtype}; allowed are float16, bfloat16, float32 and float64")
     return leaf.dtype if jnp.finfo(leaf.dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
