@@ -28,7 +28,8 @@ from mlp_jax.data.datasets import Dataset, check_mirrored, load, load_test, spli
 from mlp_jax.lanes.divergence import explain
 from mlp_jax.errors import Diverged, Interrupted, UserError
 from mlp_jax.lanes.evaluation import Tested, evaluate_on
-from mlp_jax.lanes.fit import Compiler, Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
+from mlp_jax.lanes.compile import Compiler
+from mlp_jax.lanes.fit import Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
 from mlp_jax.files.progress import describe, progress
 from mlp_jax.runs.seeds import mean_records, records_of, seconds_of, summarize, train_seeds
 from mlp_jax.lanes.placement import Placement, fetch, placements

@@ -9,7 +9,8 @@ import pytest
 
 from mlp_jax.augment import DISTORTIONS, DistortionNumbers
 from mlp_jax.hparams import Hparams, split_config
-from mlp_jax.lanes.fit import Compiler, NotFinite, fit, order_of, steps_per_call
+from mlp_jax.lanes.compile import Compiler
+from mlp_jax.lanes.fit import NotFinite, fit, order_of, steps_per_call
 from mlp_jax.model import Layer
 from mlp_jax.training import (
     Keys,
