@@ -9,8 +9,7 @@ import pytest
 from mlp_jax.hparams import split_config
 from mlp_jax.lanes.compile import chunk_size
 from mlp_jax.lanes.population import Member, Population
-from tests.lanes.test_placement import collectives
-from tests.shared.training import leaves, same_bits, small_config, small_dataset, train
+from tests.shared.training import collectives, leaves, same_bits, small_config, small_dataset, train
 
 
 def configs():

@@ -97,11 +97,6 @@ def test_initialiser_moments(init, scale, variance, excess_kurtosis, key):
     assert not np.any(layer.b)
 
 
-def test_xavier_fills_its_bounds(key):
-    (layer,) = init_params(key, (400, 300), "xavier", jnp.float32(1), F32)
-    assert np.abs(layer.w).max() == pytest.approx(np.sqrt(6 / 700), rel=1e-3)
-
-
 @pytest.mark.parametrize("init", ["random", "xavier", "he"])
 def test_layers_and_seeds_differ_and_a_seed_repeats(init):
     def draw(seed):
@@ -172,16 +167,6 @@ def test_forward_is_the_written_formula(name, sizes, norm):
             assert len(cache.pre_activations) == len(cache.activations) == len(params) - 1
 
 
-def test_permuting_hidden_units_leaves_the_output():
-    rng = np.random.default_rng(2)
-    with jax.enable_x64(True):
-        first, second, last = params = float64_params((4, 5, 5, 3))
-        x, p, q = jnp.asarray(rng.normal(size=(6, 4))), rng.permutation(5), rng.permutation(5)
-        moved = Layer(first.w[:, p], first.b[p]), Layer(second.w[p][:, q], second.b[q]), Layer(last.w[q], last.b)
-        before, after = (forward(net, x, "tanh", (), "float64")[0] for net in (params, moved))
-        np.testing.assert_allclose(before, after, rtol=1e-12, atol=1e-12)
-
-
 def test_precisions():
     rng = np.random.default_rng(3)
     x, w, v = (rng.normal(size=shape).astype(np.float32) for shape in ((16, 64), (64, 32), (32, 10)))
@@ -238,13 +223,12 @@ def test_a_product_has_the_derivatives_of_any_product(lanes, rows, columns):
 
 def test_a_layer_norm_is_over_the_last_axis_whatever_stands_before_it():
     u, delta = np.random.default_rng(0).normal(size=(2, 3, 2, 50)).astype(np.float32)
-    norm = NORMS["layer"]
-    v, kept = norm.f(u)
-    back = norm.delta(delta, *kept)
-    for lane in range(3):
-        alone, own = norm.f(u[lane])
-        np.testing.assert_allclose(v[lane], alone, rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(back[lane], norm.delta(delta[lane], *own), rtol=1e-5, atol=1e-6)
+    f, back = NORMS["layer"]
+    (v, kept), (flat, own) = f(u), f(u.reshape(6, 50))
+    np.testing.assert_allclose(v.reshape(6, 50), flat, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        back(delta, *kept).reshape(6, 50), back(delta.reshape(6, 50), *own), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("shape", [(3,), (1,), (1, 2, 3), (2, 2, 3)])

@@ -85,13 +85,9 @@ def given_gradients(steps=1000):
 @every_optimizer
 def test_thousand_steps_of_given_gradients_match_the_paper(name):
     gradients = given_gradients()
-    learning_rate = 0.01
-    start = np.linspace(-1, 1, 12)
-    expected = getattr(reference_optimizers, name)(
-        start, lambda t, x: gradients[t], 1000, learning_rate, **ARGUMENTS[name]
-    )
-    on_device = jnp.asarray(gradients)
-    path = trajectory(make(name, learning_rate), jnp.asarray(start), lambda t, x: on_device[t], 1000)
+    start, on_device = np.linspace(-1, 1, 12), jnp.asarray(gradients)
+    expected = getattr(reference_optimizers, name)(start, lambda t, x: gradients[t], 1000, 0.01, **ARGUMENTS[name])
+    path = trajectory(make(name, 0.01), jnp.asarray(start), lambda t, x: on_device[t], 1000)
     # Relative to how far a parameter ever went.
     scale = np.abs(expected).max(axis=0)
     assert np.max(np.abs(path - expected) / scale) < 1e-10
@@ -112,14 +108,6 @@ def test_thousand_steps_downhill_match_the_paper(name):
     assert np.max(np.abs(path - expected)) < 1e-10 * np.abs(expected).max()
     losses = 0.5 * np.sum(curvature * np.asarray(path) ** 2, axis=1)
     assert losses[-1] < 0.5 * losses[0]
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("gradient", [1e-3, -1.0, 1e3])
-def test_first_step_of_adam_is_the_sign_of_the_gradient(dtype, gradient):
-    params = jnp.zeros((), dtype)
-    updates, _ = optimizers.adam(0.25).update(jnp.asarray(gradient, dtype), optimizers.adam(0.25).init(params), params)
-    assert float(updates) == pytest.approx(-0.25 * np.sign(gradient), rel=1e-3 if dtype[-2:] == "16" else 1e-4)
 
 
 # What every optimizer gets for free
@@ -203,10 +191,8 @@ def test_scan_and_vmap_over_learning_rates_equal_one_at_a_time(name):
         return trajectory(make(name, learning_rate), jnp.ones(3), lambda t, x: curvature * x, 20)
 
     rates = jnp.asarray([1e-3, 1e-2, 5e-2])
-    together = jax.jit(jax.vmap(run))(rates)
-    for rate, path in zip(rates, together, strict=True):
-        optimizer = make(name, float(rate))
-        params = jnp.ones(3)
+    for rate, path in zip(rates, jax.jit(jax.vmap(run))(rates), strict=True):
+        optimizer, params = make(name, float(rate)), jnp.ones(3)
         state = optimizer.init(params)
         for expected in path:
             params, state = apply(optimizer, curvature * params, state, params)
@@ -250,20 +236,6 @@ def test_derivative_where_every_gradient_is_zero_is_finite(name):
 
 
 @pytest.mark.parametrize("name", ["adam", "nadam"])
-def test_a_second_moment_of_zero_has_no_say_in_the_derivative(name):
-    """√v has no slope at 0; what stands for it is 0, and above 0 a larger v makes the step down smaller."""
-    optimizer, zero = make(name, 0.1, eps=1.0), jnp.zeros(1)
-
-    def step(nu):
-        state = optimizers.MomentsState(jnp.int32(1), jnp.ones(1), nu)
-        return jnp.sum(optimizer.update(zero, state, zero)[0])
-
-    slope = jax.jit(jax.grad(step))
-    np.testing.assert_array_equal(slope(zero), 0)
-    assert slope(zero + 0.25) > 0
-
-
-@pytest.mark.parametrize("name", ["adam", "nadam"])
 @pytest.mark.parametrize(("backend", "twice"), [("cpu", True), ("gpu", False)])
 def test_the_step_takes_the_moments_a_second_time_on_a_cpu_alone(name, backend, twice, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
@@ -303,10 +275,8 @@ def test_clip_by_global_norm():
     grads = {"w": jnp.asarray([[3.0]]), "b": (jnp.asarray(4.0),)}
     for bound, factor in ((10.0, 1), (5.0, 1), (2.5, 0.5), (1e-3, 2e-4)):
         got = jax.jit(clip_by_global_norm)(grads, jnp.float64(bound))
-        np.testing.assert_allclose(got["w"], [[3 * factor]], rtol=1e-15)
-        np.testing.assert_allclose(got["b"][0], 4 * factor, rtol=1e-15)
-    zero = {"w": jnp.zeros(3)}
-    np.testing.assert_array_equal(clip_by_global_norm(zero, 1.0)["w"], 0)
+        jax.tree.map(lambda g, old, k=factor: np.testing.assert_allclose(g, k * old, rtol=1e-15), got, grads)
+    np.testing.assert_array_equal(clip_by_global_norm(jnp.zeros(3), 1.0), 0)
     assert clip_by_global_norm((), 1.0) == ()
 
 
