@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.gradients import GRADIENTS
-from mlp_jax.hparams import steps_per_epoch
 from mlp_jax.lanes.fit import Program, Task, order_of, place_lane
 from mlp_jax.model import forward
 from mlp_jax.training import Lane, draw_step, take_batch
@@ -33,10 +32,9 @@ def explain(task: Task, program: Program, lane: Lane | None, bad_step: int) -> s
 
 
 def _advance(task: Task, program: Program, lane: Lane, step: int) -> Lane:
-    steps = steps_per_epoch(len(task.train_indices), task.static.batch_size)
     while int(lane.state.step) < step:
-        epoch, batch = divmod(int(lane.state.step), steps)
-        stop = min(steps, batch + step - int(lane.state.step))
+        epoch, batch = divmod(int(lane.state.step), task.steps)
+        stop = min(task.steps, batch + step - int(lane.state.step))
         lane = program.train_steps(
             task.hparams, task.keys, task.data, order_of(task, epoch + 1), lane, np.int32(batch), np.int32(stop)
         )
@@ -54,7 +52,7 @@ def _first_bad(task: Task, lane: Lane) -> str | None:
 def _numbers(task: Task, lane: Lane) -> Iterator[tuple[str, Any]]:
     """The numbers of a step with their names, in the order in which they are computed."""
     static, params, step = task.static, lane.state.params, int(lane.state.step)
-    epoch, batch = divmod(step, steps_per_epoch(len(task.train_indices), static.batch_size))
+    epoch, batch = divmod(step, task.steps)
     read = take_batch(static, task.data, order_of(task, epoch + 1), jnp.int32(batch), static.batch_size)
     drawn = draw_step(static, task.hparams, task.keys, jnp.int32(step), read)
     yield from _named("the parameters of layer", params)

@@ -6,6 +6,7 @@ same computation wherever it runs. No file is written here; the only clock is th
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -45,6 +46,11 @@ class Task(NamedTuple):
     train_indices: np.ndarray
     validation: Rows
     placement: Placement
+
+    @property
+    def steps(self) -> int:
+        """Updates of an epoch."""
+        return steps_per_epoch(len(self.train_indices), self.static.batch_size)
 
 
 class Program(NamedTuple):
@@ -93,11 +99,11 @@ def place_rows(indices: np.ndarray, size: int, placement: Placement) -> Rows:
     return Rows(put(matrix, placement.rows), put(total, placement.whole))
 
 
-def steps_per_call(config: ConfigDict, static: Static, steps: int) -> int:
+def steps_per_call(task: Task) -> int:
     """Steps of one call: an epoch in the least number of equal calls that each keep the device busy ≲ 2 s."""
-    weights = sum(a * b for a, b in zip(static.sizes[:-1], static.sizes[1:], strict=True))
-    most = config.steps_per_call or max(1, int(FLOPS_PER_CALL / (6 * weights * (static.batch_size + 4))))
-    return -(-steps // -(-steps // most))
+    weights = sum(a * b for a, b in pairwise(task.static.sizes))
+    most = task.config.steps_per_call or max(1, int(FLOPS_PER_CALL / (6 * weights * (task.static.batch_size + 4))))
+    return -(-task.steps // -(-task.steps // most))
 
 
 def order_of(task: Task, epoch: int) -> Rows:
@@ -139,9 +145,7 @@ def fit(task: Task, program: Program, lane: Lane | None = None, seconds: float =
     """
     config = task.config
     lane = program.init(task.hparams, task.keys) if lane is None else lane
-    examples = len(task.train_indices)
-    steps = steps_per_epoch(examples, task.static.batch_size)
-    per_call = steps_per_call(config, task.static, steps)
+    examples, steps, per_call = len(task.train_indices), task.steps, steps_per_call(task)
     epoch, batch = divmod(int(lane.state.step), steps)
     best_epoch, order = int(lane.best.epoch), None
     while epoch < config.num_epochs and not (batch == 0 and stops_early(config, epoch, best_epoch)):
@@ -205,9 +209,7 @@ def fit_side_by_side(
     first = chunk.tasks[0]
     lane = stack([*lanes, *[lanes[0]] * (len(chunk.tasks) - len(lanes))]) if lanes else None
     lane = program.init(chunk.hparams, chunk.keys) if lane is None else jax.device_put(lane, first.placement.whole)
-    examples = len(first.train_indices)
-    steps = steps_per_epoch(examples, first.static.batch_size)
-    per_call = steps_per_call(first.config, first.static, steps)
+    examples, steps, per_call = len(first.train_indices), first.steps, steps_per_call(first)
     epoch = int(lane.state.step[0]) // steps
     active = set(range(chunk.count))
     while active:

@@ -119,11 +119,13 @@ def test_the_result_does_not_depend_on_steps_per_call():
 
 
 def test_the_calls_of_an_epoch_are_equal_and_short():
-    static, _ = split_config(small_config(hidden_sizes=(2048, 2048)), 784, 10, 54_000)
-    per_call = steps_per_call(small_config(hidden_sizes=(2048, 2048)), static, 3858)
-    assert 1 < per_call < 3858
-    calls = -(-3858 // per_call)
-    assert per_call == -(-3858 // calls)
+    dataset = small_dataset()._replace(
+        train_images=np.zeros((60_000, 784), np.uint8), train_labels=np.zeros(60_000, int)
+    )
+    task = small_task(small_config(hidden_sizes=(2048, 2048)), dataset)
+    per_call = steps_per_call(task)
+    assert 1 < per_call < task.steps == 3858
+    assert per_call == -(-3858 // -(-3858 // per_call))
 
 
 def test_another_number_does_not_compile_again():
