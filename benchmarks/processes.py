@@ -20,7 +20,8 @@ from mlp_jax.runs import runtime
 c = config.complete({{"dataset": "digits", "num_epochs": 1}})
 runtime.prepare(c)
 from mlp_jax.data.datasets import load
-from mlp_jax.lanes.fit import Compiler, fit, make_task, place_data
+from mlp_jax.lanes.compile import Compiler
+from mlp_jax.lanes.fit import fit, make_task, place_data
 from mlp_jax.lanes.placement import placements
 d = load("digits", "", "")
 p = placements("")[0]
