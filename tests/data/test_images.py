@@ -184,7 +184,7 @@ def test_no_pickle_is_run(tmp_path, capsys):
     np.save(tmp_path / "objects.npy", np.array([_Trap()], object), allow_pickle=True)
     (tmp_path / "bare.npy").write_bytes(pickle.dumps(_Trap()))
     for name in ("objects.npy", "bare.npy"):
-        with pytest.raises(UserError, match=r"is no \.npy array"):
+        with pytest.raises(UserError, match=r"is no PNG, JPEG or \.npy file"):
             read((str(tmp_path / name),), SHAPE, 255)
     assert capsys.readouterr().out == ""
 
