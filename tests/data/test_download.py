@@ -14,11 +14,11 @@ from time import monotonic, sleep
 
 import pytest
 
-from mlp_jax.data import datasets as data
 from mlp_jax.data import download
+from mlp_jax.data.datasets import PUBLISHED
 from tests.shared.idx_files import STEMS, file_name
 
-URL = data.PUBLISHED["fashion_mnist"].url
+URL = PUBLISHED["fashion_mnist"].url
 FILES = [file_name(stem, gz=True) for stem in STEMS]
 ARCHIVE = gzip.compress(os.urandom(200_000))
 
@@ -67,34 +67,14 @@ def head(length, status="200 OK"):
     return f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n".encode()
 
 
-def silent(connection, path, count):
-    return "stay"
+def sends(content, then=None):
+    """An answer that sends these bytes and closes the connection, or lets it stay."""
 
+    def answer(connection, path, count):
+        connection.sendall(content)
+        return then
 
-def forbidding(connection, path, count):
-    connection.sendall(head(9, "403 Forbidden") + b"Forbidden")
-
-
-def login_page(connection, path, count):
-    connection.sendall(head(13) + b"<html></html>")
-
-
-def half(connection, path, count):
-    connection.sendall(head(len(ARCHIVE)) + ARCHIVE[: len(ARCHIVE) // 2])
-
-
-def half_then_silent(connection, path, count):
-    half(connection, path, count)
-    return "stay"
-
-
-def half_a_header_then_silent(connection, path, count):
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
-    return "stay"
-
-
-def wrong(connection, path, count):
-    connection.sendall(head(len(ARCHIVE)) + ARCHIVE)
+    return answer
 
 
 def endless(connection, path, count):
@@ -103,20 +83,15 @@ def endless(connection, path, count):
         connection.sendall(bytes(1 << 16))
 
 
-def first_look_then_forbidding(connection, path, count):
-    (wrong if count == 0 else forbidding)(connection, path, count)
+def after_the_first_look(answer):
+    return lambda connection, path, count: (answer if count else whole)(connection, path, count)
 
 
-def first_look_then_silent(connection, path, count):
-    return wrong(connection, path, count) if count == 0 else "stay"
-
-
-def nonsense(connection, path, count):
-    connection.sendall(b"\0\x1b[2J nonsense\r\n\r\n")
-
-
-def closing(connection, path, count):
-    pass
+whole = sends(head(len(ARCHIVE)) + ARCHIVE)
+half = sends(head(len(ARCHIVE)) + ARCHIVE[: len(ARCHIVE) // 2])
+half_then_silent = sends(head(len(ARCHIVE)) + ARCHIVE[: len(ARCHIVE) // 2], "stay")
+silent = sends(b"", "stay")
+forbidding = sends(head(9, "403 Forbidden") + b"Forbidden")
 
 
 @pytest.fixture
@@ -143,77 +118,65 @@ def fetch(folder, url=URL):
     download.fetch("fashion_mnist", url, FILES, 4 * len(ARCHIVE), folder)
 
 
-def fails(folder, says, **kwargs):
+def fails(folder, says, url=URL):
     with pytest.raises(download.Unreachable, match=says) as error:
-        fetch(folder / "data" / "fashion_mnist", **kwargs)
+        fetch(folder / "data" / "fashion_mnist", url)
     assert str(error.value).isprintable()
     assert not (folder / "data" / "fashion_mnist").exists()
 
 
-# What a host does, and what is said of it. Those of the first look end before tensorflow-datasets is imported.
-FIRST_LOOK = [
-    (silent, "does not answer within 0.5 seconds|timed out"),
-    (half_a_header_then_silent, "does not answer within 0.5 seconds|timed out"),
-    (forbidding, "answers 403 Forbidden"),
-    (login_page, "answers with something that is no archive"),
-    (nonsense, "cannot be reached: .*nonsense"),
-    (closing, "cannot be reached: .*closed"),
-]
-LATER = [
-    (half, "IncompleteRead|Connection broken"),
-    (half_then_silent, "0.4 of 0.8 MB arrived, then nothing more"),
-    (wrong, "a checksum is wrong"),
-    (endless, "sends more than"),
-    (first_look_then_forbidding, "403"),
-    (first_look_then_silent, "0.0 of 0.8 MB arrived, then nothing more"),
-]
-
-
-@pytest.mark.parametrize(("answer", "says"), FIRST_LOOK)
-def test_a_host_that_does_not_answer_is_found_out_at_once(tmp_path, monkeypatch, behind, answer, says):
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (silent, "cannot be reached: timed out"),
+        (sends(b"HTTP/1.1 200 OK\r\nContent-Le", "stay"), "cannot be reached: timed out"),
+        (forbidding, "answers 403 Forbidden"),
+        (sends(head(13) + b"<html></html>"), "answers with something that is no archive"),
+        (sends(b"\0\x1b[2J nonsense\r\n\r\n"), "cannot be reached: .*nonsense"),
+        (sends(b""), "cannot be reached: .*closed"),
+    ],
+)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_host_that_does_not_answer_is_found_out_at_once(monkeypatch, behind, answer, says, name):
     behind(answer)
-    monkeypatch.setattr(download, "_ANSWER_SECONDS", 0.5)
-    fails(tmp_path, says)
-    with pytest.raises(download.Unreachable, match=says):
-        download.look_at(URL + FILES[0], 0.5)
+    monkeypatch.setattr(download, "_ANSWER_SECONDS", 0.2)
+    with pytest.raises(download.Unreachable, match=says if name == "fashion_mnist" else None):  # the other has https
+        download.look_at(PUBLISHED[name].url + FILES[0])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_proxy_that_is_not_there_is_the_reason_and_nothing_is_left(tmp_path, behind, name):
+    behind(silent).close()
+    fails(tmp_path, "cannot be reached: .*refused", PUBLISHED[name].url)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("answer", "says"), LATER)
-def test_a_host_that_disappoints_later_is_given_up(tmp_path, behind, answer, says):
-    behind(answer)
-    fails(tmp_path, says)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("url", [row.url for row in data.PUBLISHED.values()])
-@pytest.mark.parametrize("answer", [silent, forbidding, half, half_then_silent, first_look_then_silent])
-def test_data_that_cannot_be_had_is_known_within_ten_seconds(tmp_path, behind, answer, url):
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (silent, "cannot be reached: timed out"),
+        (half, "IncompleteRead|Connection broken"),
+        (half_then_silent, "0.4 of 0.8 MB arrived, then nothing more"),
+        (whole, "a checksum is wrong"),
+        (endless, "sends more than"),
+        (after_the_first_look(forbidding), "403"),
+        (after_the_first_look(silent), "0.0 of 0.8 MB arrived, then nothing more"),
+    ],
+)
+def test_a_host_that_disappoints_is_given_up_within_ten_seconds(tmp_path, behind, answer, says):
     behind(answer)
     start = monotonic()
-    fails(tmp_path, None, url=url)
+    fails(tmp_path, says)
     assert monotonic() - start < 10
 
 
-def test_a_silent_proxy_of_https_is_found_out(tmp_path, monkeypatch, behind):
-    behind(silent)
-    monkeypatch.setattr(download, "_ANSWER_SECONDS", 0.5)
-    fails(tmp_path, "timed out|does not answer", url=data.PUBLISHED["mnist"].url)
-
-
-def test_a_proxy_that_is_not_there(tmp_path, behind):
-    behind(silent).close()
-    fails(tmp_path, "cannot be reached: .*refused")
-
-
-def test_a_name_that_takes_for_ever_to_look_up(tmp_path, monkeypatch):
-    # A child that hangs before its first byte; the resolver has no time limit of its own.
-    monkeypatch.setattr(download.sys, "executable", "/bin/cat")  # rejects its arguments, and so ends at once
+def test_a_child_that_cannot_start_or_hangs_is_given_up(tmp_path, monkeypatch):
+    # It hangs before its first byte where a name is looked up for ever: the resolver has no time limit of its own.
+    monkeypatch.setattr(sys, "executable", "/bin/cat")  # rejects its arguments, and so ends at once
     fails(tmp_path, "ended with status 1")
-    script = tmp_path / "hang"
-    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    (script := tmp_path / "hang").write_text("#!/bin/sh\nexec sleep 60\n")
     script.chmod(0o755)
-    monkeypatch.setattr(download.sys, "executable", str(script))
+    monkeypatch.setattr(sys, "executable", str(script))
     monkeypatch.setattr(download, "_START_SECONDS", 0.5)
     fails(tmp_path, "0.0 of 0.8 MB arrived, then nothing more")
 
@@ -237,24 +200,24 @@ class Child:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "arrivals", "given_up"),
+    ("seconds", "arrivals", "given_up", "on_a_terminal"),
     [
-        (50, range(3, 50, 4), None),  # slow, but it goes on
-        (60, [], 8),
-        (60, [7], 12),
-        (60, [1, 4, 8, 9], 14),
-        (7, [], None),
+        (50, range(3, 50, 4), None, True),  # slow, but it goes on
+        (60, [], 8, True),
+        (60, [7], 12, False),
+        (60, [1, 4, 8, 9], 14, True),
+        (7, [], None, False),
     ],
 )
-def test_a_slow_host_is_waited_for_and_a_silent_one_is_not(tmp_path, monkeypatch, seconds, arrivals, given_up):
+def test_a_slow_host_is_waited_for_and_a_silent_one_is_not(
+    tmp_path, monkeypatch, capsys, seconds, arrivals, given_up, on_a_terminal
+):
     child = Child(tmp_path, monkeypatch, seconds, arrivals)
-    if given_up is None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: on_a_terminal)
+    with pytest.raises(download.Unreachable, match="nothing more") if given_up else contextlib.nullcontext():
         download._watch(child, tmp_path, 10**6)
-        assert child.now == pytest.approx(seconds, abs=0.2)
-    else:
-        with pytest.raises(download.Unreachable, match="MB arrived, then nothing more"):
-            download._watch(child, tmp_path, 10**6)
-        assert child.now == pytest.approx(given_up, abs=0.3)
+    assert child.now == pytest.approx(given_up or seconds, abs=0.3)
+    assert ("of 1.0 MB" in capsys.readouterr().err) == bool(arrivals and on_a_terminal)  # the progress
 
 
 def test_the_manager_checks_the_sums_and_the_archives_end_up_under_their_names(tmp_path, monkeypatch, behind):
@@ -267,7 +230,7 @@ def test_the_manager_checks_the_sums_and_the_archives_end_up_under_their_names(t
         for file, content in archives.items()
     }
     monkeypatch.setattr(checksums, "get_all_url_infos", lambda: registered)
-    job = {"name": "any", "urls": {file: URL + file for file in FILES}, "answer_seconds": 4}
+    job = {"name": "any", "urls": {file: URL + file for file in FILES}}
     (tmp_path / "good").mkdir()
     download.work(job | {"folder": str(tmp_path / "good")})
     assert {file: (tmp_path / "good" / file).read_bytes() for file in FILES} == archives
@@ -282,18 +245,12 @@ def test_the_manager_checks_the_sums_and_the_archives_end_up_under_their_names(t
 
 
 def test_files_are_moved_at_the_end_and_nothing_else_is_left(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(download, "_run", lambda job, at, size: [(at / file).write_text(file) for file in job["urls"]])
+    monkeypatch.setattr(
+        download, "_run", lambda job, _: [Path(job["folder"], file).write_text(file) for file in job["urls"]]
+    )
     fetch(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {file: file for file in FILES}
-    assert len(capsys.readouterr().err.splitlines()) == 1  # no progress bar where nobody looks
-
-
-def test_only_a_terminal_sees_the_progress(monkeypatch, capsys):
-    download._show(1_500_000, 30_000_000)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    download._show(1_500_000, 30_000_000)
-    assert "1.5 of 30.0 MB" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"downloading fashion_mnist (1 MB) from {URL}\n"
 
 
 @pytest.mark.parametrize("place", ["file/fashion_mnist", "null\0byte", "gone"])
@@ -307,13 +264,9 @@ def test_a_folder_that_cannot_be_written_is_a_reason(tmp_path, monkeypatch, plac
 
 def test_the_child_ends_and_cleans_up_when_its_parent_is_killed(tmp_path, behind):
     behind(silent)
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    job = {"name": "any", "urls": {"a": URL + "a"}, "folder": str(folder), "answer_seconds": 60}
-    root = Path(download.__file__).parent.parent
-    child = subprocess.Popen(
-        [sys.executable, "-m", "mlp_jax.data.download", json.dumps(job)], cwd=root, stdin=subprocess.PIPE
-    )
+    (folder := tmp_path / "temporary").mkdir()
+    job = {"name": "any", "urls": {"a": URL + "a"}, "folder": str(folder)}
+    child = subprocess.Popen([sys.executable, "-P", download.__file__, json.dumps(job)], stdin=subprocess.PIPE)
     sleep(0.5)
     assert child.poll() is None
     child.stdin.close()
@@ -348,8 +301,8 @@ def test_the_whole_download_of_the_real_archives(tmp_path, behind, data_dir):
             connection.sendall(content[begin : begin + (1 << 16)])
 
     behind(serve)
-    row = data.PUBLISHED["fashion_mnist"]
-    download.fetch("fashion_mnist", row.url, row.sha256, row.num_bytes, tmp_path)
+    row = PUBLISHED["fashion_mnist"]
+    download.fetch("fashion_mnist", row.url, FILES, row.num_bytes, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
     for file in FILES:
         assert (tmp_path / file).read_bytes() == (source / file).read_bytes()
