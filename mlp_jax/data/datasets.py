@@ -176,7 +176,7 @@ def _published(name: str, folder: Path) -> Dataset:
 def _user_folder(name: str) -> Dataset:
     paths = [_find(Path(os.path.expanduser(name)), *stem) for stem in STEMS]
     dataset = _from_files(name, paths, idx.file_sha256(paths[0]), None)
-    _decode_test(paths[2:], dataset.image_shape)  # keeps nothing; its labels are looked at by load_test
+    _read_test(paths[2:], dataset.image_shape, classes=256)  # the structure alone: a byte of any value is below 256
     return dataset
 
 
@@ -195,9 +195,8 @@ def _from_files(name: str, paths: list[Path], images_sha256: str, class_names: t
     class_names = class_names or tuple(map(str, range(int(labels.max()) + 1)))
     if len(class_names) < 2:
         raise UserError(f"{paths[1]}: every label is 0; at least two classes are needed")
-    _check_counts(paths, images, labels)
-    _check_labels(paths[1], labels, len(class_names))
     _, height, width = images.shape
+    _check(paths, images, labels, (height, width), len(class_names))
     return Dataset(
         name=name,
         train_images=images.reshape(len(images), -1),
@@ -211,30 +210,22 @@ def _from_files(name: str, paths: list[Path], images_sha256: str, class_names: t
 
 
 def _read_test(paths: list[Path], image_shape: tuple[int, int], classes: int) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = _decode_test(paths, image_shape)
-    _check_labels(paths[1], labels, classes)
+    images, labels = idx.decode(paths[0], 3), idx.decode(paths[1], 1)
+    _check(paths, images, labels, image_shape, classes)
     return images.reshape(len(images), -1), labels
 
 
-def _decode_test(paths: list[Path], image_shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = idx.decode(paths[0], 3), idx.decode(paths[1], 1)
+def _check(
+    paths: list[Path], images: np.ndarray, labels: np.ndarray, image_shape: tuple[int, int], classes: int
+) -> None:
     if images.shape[1:] != image_shape:
-        raise UserError(
-            f"{paths[0]}: images of {images.shape[1:]} pixels; those of the training set have {image_shape}"
-        )
-    _check_counts(paths, images, labels)
-    return images, labels
-
-
-def _check_counts(paths: list[Path], images: np.ndarray, labels: np.ndarray) -> None:
+        shape = images.shape[1:]
+        raise UserError(f"{paths[0]}: images of {shape} pixels; those of the training set have {image_shape}")
     if len(images) != len(labels):
         raise UserError(f"{paths[0]}: {len(images)} images, but {len(labels)} labels in {paths[1].name}")
-
-
-def _check_labels(path: Path, labels: np.ndarray, classes: int) -> None:
     if labels.max() >= classes:
         first = int(np.argmax(labels >= classes))
-        raise UserError(f"{path}: label {labels[first]} of example {first}; labels must be below {classes}")
+        raise UserError(f"{paths[1]}: label {labels[first]} of example {first}; labels must be below {classes}")
 
 
 def _digits() -> Dataset:

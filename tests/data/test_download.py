@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import os
-import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -23,44 +23,30 @@ FILES = [file_name(stem, gz=True) for stem in STEMS]
 ARCHIVE = gzip.compress(os.urandom(200_000))
 
 
-class Host:
+class Host(socketserver.ThreadingTCPServer):
     """A proxy on the loopback that plays any host; `answer(connection, path, count)` says what it does."""
 
+    daemon_threads = True
+
     def __init__(self, answer):
-        self.answer = answer
-        self.counter = itertools.count()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.connections = []
-        self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections.append(connection)
-            threading.Thread(target=self.serve, args=[connection], daemon=True).start()
-
-    def serve(self, connection):
-        request = b""
-        try:
-            while b"\r\n\r\n" not in request:
-                if not (block := connection.recv(4096)):
-                    return
-                request += block
-            path = request.split()[1].decode().rsplit("/", 1)[-1].split("?")[0]
-            if self.answer(connection, path, next(self.counter)) != "stay":
-                connection.close()
-        except OSError:  # the other side has gone
-            connection.close()
+        super().__init__(("127.0.0.1", 0), Connection)
+        self.answer, self.counter, self.over = answer, itertools.count(), threading.Event()
+        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
 
     def close(self):
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts; closing alone does not
-        for it in (self.listener, *self.connections):
-            it.close()
+        self.over.set()
+        self.shutdown()
+        self.server_close()
+
+
+class Connection(socketserver.StreamRequestHandler):
+    def handle(self):
+        path = self.rfile.readline().split()[1].decode().rsplit("/", 1)[-1].split("?")[0]
+        while self.rfile.readline().strip():
+            pass
+        with contextlib.suppress(OSError):  # the other side has gone
+            if self.server.answer(self.connection, path, next(self.server.counter)) == "stay":
+                self.server.over.wait()
 
 
 def head(length, status="200 OK"):
@@ -97,21 +83,22 @@ forbidding = sends(head(9, "403 Forbidden") + b"Forbidden")
 @pytest.fixture
 def behind(monkeypatch):
     """Puts this process and its children behind a host of the given behaviour, for http and https."""
-    hosts = []
+    with contextlib.ExitStack() as hosts:
 
-    def start(answer):
-        hosts.append(Host(answer))
-        for name in ("http_proxy", "https_proxy"):
-            monkeypatch.setenv(name, hosts[-1].address)
-            monkeypatch.setenv(name.upper(), hosts[-1].address)
-        for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxies of its first use
-        return hosts[-1]
+        def start(answer):
+            host = Host(answer)
+            hosts.callback(host.close)
+            address = f"http://127.0.0.1:{host.server_address[1]}"
+            for name in ("http_proxy", "https_proxy"):
+                monkeypatch.setenv(name, address)
+                monkeypatch.setenv(name.upper(), address)
+            for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+                monkeypatch.delenv(name, raising=False)
+            urllib.request.install_opener(urllib.request.build_opener())  # it remembers the proxies of its first use
+            return host
 
-    yield start
-    for host in hosts:
-        host.close()
+        yield start
+        urllib.request.install_opener(None)
 
 
 def fetch(folder, url=URL):
