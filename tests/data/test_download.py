@@ -101,8 +101,8 @@ def behind(monkeypatch):
         urllib.request.install_opener(None)
 
 
-def fetch(folder, url=URL):
-    download.fetch("fashion_mnist", url, FILES, 4 * len(ARCHIVE), folder)
+def fetch(folder, url=URL, num_bytes=800_000):
+    download.fetch("fashion_mnist", url, FILES, num_bytes, folder)
 
 
 def fails(folder, says, url=URL):
@@ -168,24 +168,6 @@ def test_a_child_that_cannot_start_or_hangs_is_given_up(tmp_path, monkeypatch):
     fails(tmp_path, "0.0 of 0.8 MB arrived, then nothing more")
 
 
-class Child:
-    """A child on a clock of its own: ends after `seconds`, and writes 100 bytes at each of the seconds `arrivals`."""
-
-    def __init__(self, folder, monkeypatch, seconds, arrivals):
-        self.file, self.seconds, self.arrivals, self.now = folder / "file", seconds, arrivals, 0.0
-        monkeypatch.setattr(download, "monotonic", lambda: self.now)
-
-    def poll(self):
-        return 0 if self.now >= self.seconds else None
-
-    def wait(self, timeout):
-        before, self.now = self.now, self.now + timeout
-        with open(self.file, "ab") as file:
-            file.write(bytes(100 * sum(before < arrival <= self.now for arrival in self.arrivals)))
-        if self.poll() is None:
-            raise subprocess.TimeoutExpired("child", timeout)
-
-
 @pytest.mark.parametrize(
     ("seconds", "arrivals", "given_up", "on_a_terminal"),
     [
@@ -197,12 +179,24 @@ class Child:
     ],
 )
 def test_a_slow_host_is_waited_for_and_a_silent_one_is_not(
-    tmp_path, monkeypatch, capsys, seconds, arrivals, given_up, on_a_terminal
+    monkeypatch, capsys, seconds, arrivals, given_up, on_a_terminal
 ):
-    child = Child(tmp_path, monkeypatch, seconds, arrivals)
+    class Child:  # on a clock of its own; it ends after `seconds`, and 100 bytes come at each of the seconds `arrivals`
+        now = 0.0
+
+        def poll(self):
+            return 0 if self.now >= seconds else None
+
+        def wait(self, timeout):
+            self.now += timeout
+            raise subprocess.TimeoutExpired("child", timeout)
+
+    child = Child()
+    monkeypatch.setattr(download, "monotonic", lambda: child.now)
+    monkeypatch.setattr(download, "_size", lambda _: 100 * sum(arrival <= child.now for arrival in arrivals))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: on_a_terminal)
     with pytest.raises(download.Unreachable, match="nothing more") if given_up else contextlib.nullcontext():
-        download._watch(child, tmp_path, 10**6)
+        download._watch(child, Path(), 10**6)
     assert child.now == pytest.approx(given_up or seconds, abs=0.3)
     assert ("of 1.0 MB" in capsys.readouterr().err) == bool(arrivals and on_a_terminal)  # the progress
 
@@ -277,19 +271,18 @@ def test_an_interrupt_ends_the_child_and_leaves_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.real_data
 @pytest.mark.slow
-def test_the_whole_download_of_the_real_archives(tmp_path, behind, data_dir):
+def test_the_real_archives_over_a_slow_line(tmp_path, behind, data_dir):
     source = Path(data_dir) / "fashion_mnist"
 
     def serve(connection, path, count):
         content = (source / path).read_bytes()
         connection.sendall(head(len(content)))
-        for begin in range(0, len(content), 1 << 16):  # a slow line: about four seconds altogether
+        for begin in range(0, len(content), 1 << 16):  # about four seconds altogether
             sleep(0.01)
             connection.sendall(content[begin : begin + (1 << 16)])
 
     behind(serve)
-    row = PUBLISHED["fashion_mnist"]
-    download.fetch("fashion_mnist", row.url, FILES, row.num_bytes, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
-    for file in FILES:
-        assert (tmp_path / file).read_bytes() == (source / file).read_bytes()
+    fetch(tmp_path, num_bytes=PUBLISHED["fashion_mnist"].num_bytes)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        file: (source / file).read_bytes() for file in FILES
+    }
