@@ -97,10 +97,8 @@ def _python(cache: str, *arguments: str) -> str:
 
 def _write_images(folder: Path, count: int) -> None:
     from benchmarks.jobs import data
-    from mlp_jax.data.idx import encode
+    from tests.shared.idx_files import STEMS, write_idx_folder
 
-    folder.mkdir()
     images, labels = data(count)
-    for stem, n in (("train", count), ("t10k", 1000)):
-        (folder / f"{stem}-images-idx3-ubyte").write_bytes(encode(images[:n].reshape(-1, 28, 28)))
-        (folder / f"{stem}-labels-idx1-ubyte").write_bytes(encode(labels[:n]))
+    images = images.reshape(-1, 28, 28)
+    write_idx_folder(folder, dict(zip(STEMS, (images, labels, images[:1000], labels[:1000]), strict=True)))
