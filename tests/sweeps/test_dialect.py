@@ -1,5 +1,6 @@
 """The W&B dialect: pasted dictionaries, distributions, brackets, names, sweep.yaml, and every way to get it wrong."""
 
+import json
 import math
 
 import numpy as np
@@ -84,36 +85,21 @@ def one(spec: dict, field: str = "learning_rate") -> Distribution:
     return read({"method": "random", "parameters": {field: spec}, "run_cap": 5}).parameters[field]
 
 
-def test_the_dictionary_of_the_fourth_source() -> None:
-    space = read(FOURTH)
-    assert (space.method, space.metric, space.goal, space.size) == ("random", "val/accuracy", "maximize", 9720)
-    assert space.parameters["optimizer"].choices == ("sgd", "momentum", "nesterov", "rmsprop", "adam")
-    assert space.overrides(at(space, 0)) == {
-        "hidden_sizes": (32, 32),
-        "batch_size": 16,
-        "activation": "relu",
-        "optimizer": "sgd",
-        "init": "random",
-        "learning_rate": 0.001,
-        "weight_decay": 0.0,
-        "num_epochs": 5,
-    }
-
-
-def test_the_dictionary_of_the_first_source() -> None:
-    space = read(FIRST)
-    assert (space.method, space.metric, space.goal) == ("grid", "val/loss", "minimize")
-    assert space.size == 2 * 2 * 3 * 3 * 3 * 2 * 6 * 3 * 2
-    assert space.parameters["loss"].choices == ("cross_entropy", "mse")
-    assert space.parameters["optimizer"].choices[1:3] == ("momentum", "nesterov")
-
-
-def test_the_dictionary_of_the_second_source() -> None:
-    space = read(SECOND)
-    assert (space.method, space.metric, space.cap, space.size) == ("bayes", "val/accuracy", 20, None)
-    assert space.fixed == {"loss": "cross_entropy", "num_epochs": 10}
-    assert space.parameters["init"].choices == ("random", "xavier")
-    assert space.parameters["batch_size"].values == list(range(16, 129, 8))
+def test_the_dictionaries_of_the_sources_mean_what_they_meant() -> None:
+    first, second, fourth = read(FIRST), read(SECOND), read(FOURTH)
+    assert (first.method, first.metric, first.goal) == ("grid", "val/loss", "minimize")
+    assert first.size == 2 * 2 * 3 * 3 * 3 * 2 * 6 * 3 * 2
+    assert first.parameters["loss"].choices == ("cross_entropy", "mse")
+    assert (second.method, second.metric, second.cap, second.size) == ("bayes", "val/accuracy", 20, None)
+    assert second.fixed == {"loss": "cross_entropy", "num_epochs": 10}
+    assert second.parameters["init"].choices == ("random", "xavier")
+    assert second.parameters["batch_size"].values == list(range(16, 129, 8))
+    assert (fourth.method, fourth.metric, fourth.goal, fourth.size) == ("random", "val/accuracy", "maximize", 9720)
+    assert fourth.parameters["optimizer"].choices == ("sgd", "momentum", "nesterov", "rmsprop", "adam")
+    net = {"num_layers": 2, "hidden_size": 32, "batch_size": 16, "activation": "relu", "optimizer": "sgd"}
+    numbers = {"init": "random", "learning_rate": 0.001, "weight_decay": 0.0, "num_epochs": 5}
+    assert list(at(fourth, 0).items()) == list((net | numbers).items())  # what shapes the program comes first
+    assert fourth.overrides(at(fourth, 0))["hidden_sizes"] == (32, 32)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +114,6 @@ def test_the_committed_sweeps(name: str, trials: int, method: str) -> None:
     config = override(config, [("sweep.run_cap", "7"), ("sweep.report_test", "true"), ("sweep.batch", "3")])
     space = parse(config.sweep.to_dict(), config, check)
     assert (space.cap, space.report_test, space.batch) == (7, True, 3)
-
-
-def test_what_shapes_the_program_comes_first_and_the_epochs_come_last() -> None:
-    space = read(FOURTH | {"method": "grid"})
-    assert list(space.parameters) == [
-        *("num_layers", "hidden_size", "batch_size", "activation", "optimizer"),
-        *("init", "learning_rate", "weight_decay", "num_epochs"),
-    ]
 
 
 # ---- distributions, against SciPy's quantiles and W&B's documented formulas
@@ -238,20 +216,9 @@ def test_spellings_of_other_systems_are_understood() -> None:
     assert canonical("dataset", "/Data/My") == "/Data/My"
 
 
-@pytest.mark.parametrize(
-    ("given", "understood"),
-    [
-        ({}, ("val/accuracy", "maximize")),
-        ({"name": "accuracy", "goal": "MAXIMIZE"}, ("val/accuracy", "maximize")),
-        ({"name": "loss"}, ("val/loss", "minimize")),
-    ],
-)
-def test_the_metric_and_its_goal(given: dict, understood: tuple[str, str]) -> None:
-    space = read({"method": "grid", "parameters": LR, "metric": given})
-    assert (space.metric, space.goal) == understood
-
-
-def test_nobody_logs_validation_without_a_validation_set() -> None:
+def test_a_metric_without_a_set_is_that_of_validation_which_nobody_logs_without_one() -> None:
+    space = read({"method": "grid", "parameters": LR, "metric": {"name": "loss"}})
+    assert (space.metric, space.goal) == ("val/loss", "minimize")
     with pytest.raises(UserError, match="val_fraction=0"):
         read({"method": "grid", "parameters": LR}, val_fraction=0.0)
     assert read({"method": "grid", "parameters": LR, "metric": {"name": "train/loss"}}, val_fraction=0.0)
@@ -279,24 +246,18 @@ def test_hyperband_looks_at_these_epochs(early: dict, brackets: tuple[int, ...])
 
 def test_trial_names_are_readable_and_hold_what_varies() -> None:
     space = read(FOURTH)
-    params = dict(
-        at(space, 0), num_layers=3, hidden_size=128, activation="tanh", optimizer="nesterov", weight_decay=5e-4
-    )
-    name = space.trial_name(3, params)
+    name = space.trial_name(0, at(space, 5690))
     assert name == "hl_3_sz_128_bs_16_ac_tanh_op_nesterov_in_random_lr_0.001_wd_0.0005_ep_5"
     path = read({"method": "grid", "parameters": {"dataset": {"values": ["/a b/c", "mnist"]}}})
     assert path.trial_name(0, {"dataset": "/a b/c"}) == "dataset_-a-b-c"
 
 
-def test_every_name_of_a_grid_is_its_own() -> None:
+def test_every_trial_has_a_name_of_its_own() -> None:
     close = {"learning_rate": {"values": [0.001, 0.0010001, 0.00100001]}, "layers": {"values": [1, 2]}}
     for space in (read({"method": "grid", "parameters": close}), read(FOURTH)):
         assert len({space.trial_name(i, at(space, i)) for i in range(space.size)}) == space.size
-
-
-def test_rounded_names_end_in_the_number() -> None:
-    space = read({"method": "random", "parameters": {"lr": {"min": 0.1, "max": 0.2}}, "run_cap": 2})
-    assert space.trial_name(7, {"learning_rate": 0.123456789}) == "lr_0.1235_n_7"
+    rounded = read({"method": "random", "parameters": {"lr": {"min": 0.1, "max": 0.2}}, "run_cap": 2})
+    assert rounded.trial_name(7, {"learning_rate": 0.123456789}) == "lr_0.1235_n_7"
     fixed = read({"method": "random", "parameters": {"lr": {"value": 0.1}}})
     assert fixed.trial_name(0, {}) == "n_0"
 
@@ -304,19 +265,7 @@ def test_rounded_names_end_in_the_number() -> None:
 # ---- sweep.yaml
 
 
-def documented(choose: dict) -> list[str]:
-    """W&B's documentation of ${args}: --param=value for each."""
-    return [f"--{name}={value}" for name, value in choose.items()]
-
-
-def of_the_agent(choose: dict) -> list[str]:
-    """The same by W&B's own agent."""
-    utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
-    return utils.create_sweep_command_args({"args": {name: {"value": value} for name, value in choose.items()}})["args"]
-
-
-@pytest.mark.parametrize("args", [documented, pytest.param(of_the_agent, marks=pytest.mark.slow)])
-def test_a_command_of_sweep_yaml_is_the_trial_that_we_would_run(args: object) -> None:
+def test_a_command_of_sweep_yaml_is_the_trial_that_we_would_run() -> None:
     config = default.get_config()
     config.val_fraction, config.stratified = 0.2, True
     sweep = FOURTH | {"parameters": FOURTH["parameters"] | {"loss": {"value": "mse"}}, "run_cap": 4}
@@ -329,7 +278,8 @@ def test_a_command_of_sweep_yaml_is_the_trial_that_we_would_run(args: object) ->
     assert len(shapes) == 9
     choose["config.hidden_sizes"] = next(s for s in shapes if s == ",".join(map(str, wanted["hidden_sizes"])))
     assert set(choose) == set(written["parameters"])
-    macros = {"${env}": [], "${interpreter}": [], "${program}": [written["program"]], "${args}": args(choose)}
+    args = [f"--{name}={value}" for name, value in choose.items()]  # as W&B documents ${args}
+    macros = {"${env}": [], "${interpreter}": [], "${program}": [written["program"]], "${args}": args}
     program, *flags = [word for part in written["command"] for word in macros.get(part, [part])]
     assert program == "main.py"
     given = [tuple(flag.removeprefix("--config.").split("=", 1)) for flag in flags]
@@ -383,11 +333,9 @@ for _ in range(2000):
         ({"method": 10**5000}, ["sweep.method", "too long"]),
         ({"methd": "grid"}, ["methd", "did you mean method"]),
         ({"metric": {"name": "val_f1"}}, ["sweep.metric.name", "val_f1", "val/accuracy"]),
-        ({"metric": {"name": "val/loss", "goal": "low"}}, ["sweep.metric.goal", "low", "minimize"]),
         ({"metric": {"name": "val/loss", "target": "0.1"}}, ["sweep.metric.target", "'0.1'"]),
         ({"run_cap": -1}, ["sweep.run_cap", "-1", "at least 1"]),
         ({"batch": "8"}, ["sweep.batch", "'8'"]),
-        ({"report_test": 1}, ["sweep.report_test", "True or False"]),
         ({"name": "a\nb"}, ["sweep.name"]),
         ({"parameters": {}}, ["sweep.parameters", "nothing to search"]),
         ({"parameters": []}, ["sweep.parameters", "dictionary"]),
@@ -420,19 +368,13 @@ def test_a_sweep_that_makes_no_sense_is_named_in_one_line(change: dict, words: l
         ("lr", {"vals": [1]}, ["vals", "did you mean values"]),
         ("lr", {"values": []}, ["lr.values", "at least one"]),
         ("lr", {"values": [0.1], "min": 1}, ["categorical", "'min' is not one of values"]),
-        ("lr", {"values": ["fast"]}, ["lr", "fast", "a finite number"]),
         ("lr", {"values": [math.inf]}, ["learning_rate", "inf"]),
-        ("batch_size", {"values": [16.5]}, ["batch_size", "16.5", "whole"]),
         ("batch_size", {"values": [True]}, ["batch_size", "True"]),
         ("optimizer", {"values": ["adm"]}, ["optimizer", "adm", "did you mean adam"]),
         ("optimizer", {"min": 1, "max": 2}, ["optimizer is not a number"]),
         ("stratified", {"values": ["yes"]}, ["True or False"]),
         ("layers", {"values": [10**9]}, ["layers", "1000"]),
-        (
-            "lr",
-            {"distribution": "log_uniform", "min": -7, "max": -2},
-            ["'log_uniform'", "did you mean log_uniform_values"],
-        ),
+        ("lr", {"distribution": "log_uniform", "min": -7, "max": -2}, ["'log_uniform'", "mean log_uniform_values?"]),
         ("lr", {"distribution": ["uniform"]}, ["lr.distribution"]),
         ("lr", {"distribution": "uniform", "min": 1}, ["uniform needs min and max"]),
         ("lr", {"min": 0.2, "max": 0.1}, ["empty range", "0.2", "0.1"]),
@@ -459,10 +401,8 @@ def test_the_callers_check_sees_every_value_and_both_ends_of_every_range() -> No
     parameters = {"lr": {"min": 0.1, "max": 0.2}, "momentum": {"values": [0.5, 0]}, "hidden_sizes": {"value": "8-4"}}
     sweep = {"method": "random", "parameters": parameters, "run_cap": 1}
     parse(sweep, default.get_config(), lambda field, value: seen.append((field, value)))
-    assert set(seen) == {
-        *(("learning_rate", 0.1), ("learning_rate", 0.2), ("momentum", 0.5), ("momentum", 0.0)),
-        ("hidden_sizes", (8, 4)),
-    }
+    rates = {("learning_rate", 0.1), ("learning_rate", 0.2)}
+    assert set(seen) == rates | {("momentum", 0.5), ("momentum", 0.0), ("hidden_sizes", (8, 4))}
 
 
 JUNK = st.recursive(
@@ -471,16 +411,14 @@ JUNK = st.recursive(
     max_leaves=9,
 )
 NUMBER = st.integers(0, 100) | st.floats(0.0, 4.0) | JUNK
+COUNTS = dict.fromkeys(("min_iter", "max_iter", "s", "eta"), NUMBER)
+SPEC = st.dictionaries(st.sampled_from(SPEC_KEYS), st.sampled_from(DISTRIBUTIONS) | NUMBER, max_size=4)
 KEYS = {
     "run_cap": st.integers(-1, 9) | JUNK,
     "metric": JUNK,
-    "early_terminate": st.fixed_dictionaries(
-        {"type": st.just("hyperband")}, optional=dict.fromkeys(("min_iter", "max_iter", "s", "eta"), NUMBER)
-    ),
+    "early_terminate": st.fixed_dictionaries({"type": st.just("hyperband")}, optional=COUNTS),
     "parameters": st.dictionaries(
-        st.sampled_from(("lr", "epochs", "layers", "width", "optimizer", "hidden_sizes", "dataset")),
-        st.dictionaries(st.sampled_from(SPEC_KEYS), st.sampled_from(DISTRIBUTIONS) | NUMBER, max_size=4),
-        max_size=3,
+        st.sampled_from(("lr", "epochs", "layers", "width", "hidden_sizes", "dataset")), SPEC
     ),
 }
 
@@ -499,23 +437,13 @@ def test_rubble_gives_a_space_or_one_line(sweep: object) -> None:
 
 
 def test_two_sweeps_are_the_same_search_if_and_only_if_what_they_search_and_how_is_the_same() -> None:
-    """The whole fingerprint, word for word: a study that was begun earlier is found again by it."""
-
     def fingerprint(**changed: object) -> dict:
         parameters = {"activation": {"values": ["relu", "tanh"]}, "dropout": {"min": 0.0, "max": 0.5}}
         sweep = {"method": "random", "parameters": parameters, "run_cap": 9}
         return parse(sweep | changed, default.get_config()).fingerprint()
 
-    plain = {"choices": [], "low": 0.0, "high": 0.0, "step": 0.0, "log": False, "whole": False}
-    assert fingerprint() == {
-        "method": "random",
-        "metric": ["val/accuracy", "maximize"],
-        "parameters": {"activation": plain | {"choices": ["relu", "tanh"]}, "dropout_rate": plain | {"high": 0.5}},
-        "fixed parameters": [{}, 3, 128],
-        "early_terminate": [],
-    }
-    assert fingerprint(run_cap=10, name="another", batch=2) == fingerprint()
-    stops_early = fingerprint(early_terminate=HYPERBAND | {"max_iter": 18, "s": 2, "eta": 3, "strict": True})
-    assert stops_early["early_terminate"] == [[2, 6], 3, True]
-    for changed in ({"method": "bayes"}, {"metric": {"name": "val/loss", "goal": "minimize"}}):
-        assert fingerprint(**changed) != fingerprint()
+    assert fingerprint(run_cap=10, name="another", batch=2) == fingerprint() == json.loads(json.dumps(fingerprint()))
+    early = HYPERBAND | {"max_iter": 18, "s": 2, "eta": 3}
+    others = [{"method": "bayes"}, {"metric": {"name": "loss"}}, {"parameters": LR}, {"early_terminate": early}]
+    others.append({"early_terminate": early | {"strict": True}})
+    assert len({json.dumps(fingerprint(**changed)) for changed in [{}, *others]}) == 6
