@@ -7,7 +7,6 @@ from typing import Any
 from mlp_jax.errors import UserError, not_one_of, shown
 
 MOST_LAYERS, MOST_UNITS = 1000, 1_000_000  # beyond them a net is a slip of the pen, and its tuple a flood of memory
-METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
 
 
 def _lookup(others: dict[str, str]) -> dict[str, str]:
@@ -88,7 +87,7 @@ def canonical_metric(name: object) -> str:
     """Our name of a metric as other systems write it: val_acc -> val/accuracy; loss alone is the validation set's."""
     metric = METRIC_NAMES.get(_squash(name)) if isinstance(name, str) else None
     if metric is None:
-        raise not_one_of("sweep.metric.name", name, METRICS)
+        raise not_one_of("sweep.metric.name", name, dict.fromkeys(METRIC_NAMES.values()))
     return metric
 
 

@@ -26,7 +26,6 @@ DISTRIBUTIONS = (
     *("constant", "categorical", "int_uniform", "uniform", "q_uniform"),
     *("log_uniform_values", "q_log_uniform_values"),
 )
-NOT_SWEPT = ("sweep", "storage")
 SHAPE = {"num_layers": (0, MOST_LAYERS), "hidden_size": (1, MOST_UNITS)}  # not fields, but together hidden_sizes
 MOST_WIDTHS = 50_000  # in sweep.yaml; a thousand depths of up to a thousand layers would take minutes to write
 LARGEST = 2**53  # the largest count that the study's storage, in float64, keeps exactly
@@ -114,10 +113,8 @@ def to_yaml(space: Space, config: ConfigDict, defaults: ConfigDict) -> str:
         "parameters": {f"config.{field}": _spec(field, varied[field]) for field in varied},
         "command": ["${env}", "${interpreter}", "${program}", *flags, "${args}"],
     }
-    if space.run_cap:
-        sweep["run_cap"] = space.run_cap
-    if space.early_terminate:
-        sweep["early_terminate"] = space.early_terminate.given
+    early = space.early_terminate
+    sweep |= ({"run_cap": space.run_cap} if space.run_cap else {}) | ({"early_terminate": early.given} if early else {})
     return yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True)
 
 
@@ -160,8 +157,9 @@ def _metric(metric: Any, config: ConfigDict) -> tuple[str, str, float | None]:
 
 
 def _fields(config: ConfigDict) -> list[str]:
+    """What can be searched."""
     plain = bool | int | float | str | tuple
-    return [field for field in config if field not in NOT_SWEPT and isinstance(config[field], plain)]
+    return [field for field in config if field != "storage" and isinstance(config[field], plain)]
 
 
 def _parameters(given: Any, config: ConfigDict, check: Check) -> tuple[dict[str, Distribution], dict[str, Any]]:
@@ -214,9 +212,9 @@ def _flatten(path: str, given: Any, depth: int = 0) -> Iterator[tuple[str, dict[
 def _distribution(parameter: _Parameter, spec: dict[str, Any]) -> Distribution:
     """The values that a specification allows; without a `distribution` it is the one that its keys say, as in W&B."""
     where = parameter.where
-    said = [kind for key, kind in (("values", "categorical"), ("value", "constant")) if key in spec]
-    said.append("int_uniform" if _is_whole(spec.get("min")) and _is_whole(spec.get("max")) else "uniform")
-    kind = _one_of(f"{where}.distribution", spec.get("distribution", said[0]), DISTRIBUTIONS)
+    usual = "int_uniform" if _is_whole(spec.get("min")) and _is_whole(spec.get("max")) else "uniform"
+    usual = "categorical" if "values" in spec else "constant" if "value" in spec else usual
+    kind = _one_of(f"{where}.distribution", spec.get("distribution", usual), DISTRIBUTIONS)
     needed = {"constant": ("value",), "categorical": ("values",)}.get(kind, ("min", "max"))
     _known_keys(f"{where}, {kind}", spec, (*needed, *(("q",) if kind.startswith("q_") else ()), "distribution"))
     if not set(needed) <= spec.keys():
