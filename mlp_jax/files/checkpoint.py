@@ -92,11 +92,11 @@ def restore(
     return None
 
 
-def newest_is_whole(folder: Path) -> bool:
-    """Whether there is a checkpoint and every byte of the newest one is as it was written."""
-    step, path = next(iter(_found(folder).items()), (0, folder))  # a folder is not whole
+def newest_is_whole(folder: Path, step: int | None = None) -> bool:
+    """Whether there is a checkpoint, every byte of the newest one as it was written, and `step`, if given, its step."""
+    newest, path = next(iter(_found(folder).items()), (0, folder))  # a folder is not whole
     try:
-        return bool(_read(path, step))
+        return bool(_read(path, newest if step is None else step))
     except _DAMAGE:
         return False
 

@@ -119,6 +119,15 @@ def restore(
     return Kept(found.state, records or [], float(seconds), found.extra.get("threads"))
 
 
+def last_is_whole(folder: Path) -> bool:
+    """Whether the last checkpoint of a run that has finished, or of one of its seeds, is there as it was written.
+
+    A run has it at the last step of metrics.jsonl; a seed has no such file, and no other checkpoint.
+    """
+    records = workdir.read_lines(folder / "metrics.jsonl")
+    return checkpoint.newest_is_whole(folder / CHECKPOINTS, records[-1].get("step") if records else None)
+
+
 def _is_record(record: Any, epoch: int) -> bool:
     if not isinstance(record, dict) or record.get("epoch") != epoch:
         return False

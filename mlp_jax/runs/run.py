@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax.data.datasets import Dataset, check_mirrored, load, load_test, split
 from mlp_jax.errors import Diverged, UserError
-from mlp_jax.files import checkpoint, workdir
+from mlp_jax.files import workdir
 from mlp_jax.files.progress import describe, progress
 from mlp_jax.files.tracking import open_tracker
 from mlp_jax.lanes.compile import Compiler
@@ -87,15 +87,14 @@ def _finished(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
         return None
     if changed_fields(from_json(folder / FILE), config):
         return None
+    # A seed that diverged has no folder.
+    several = [path for n in range(config.seeds) if (path := folder / "seeds" / str(config.seed + n)).exists()]
     try:
         summary = workdir.read_if_there(folder / SUMMARY)
+        return summary if all(map(resume.last_is_whole, several if config.seeds > 1 else [folder])) else None
     except UserError as error:
         print(f"{error}; made again from the last checkpoint", file=sys.stderr)
         return None
-    # A seed that diverged has no folder.
-    several = [path for n in range(config.seeds) if (path := folder / "seeds" / str(config.seed + n)).exists()]
-    kept = several if config.seeds > 1 else [folder]
-    return summary if all(checkpoint.newest_is_whole(path / CHECKPOINTS) for path in kept) else None
 
 
 def load_for(config: ConfigDict, folder: Path) -> Dataset:

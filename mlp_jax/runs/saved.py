@@ -11,7 +11,6 @@ from mlp_jax.data import images
 from mlp_jax.data.datasets import Dataset, load, load_test, split
 from mlp_jax.errors import UserError
 from mlp_jax.files import workdir
-from mlp_jax.files.checkpoint import newest_is_whole
 from mlp_jax.hparams import Static, split_config
 from mlp_jax.lanes.evaluation import Tested, evaluate_on, predict_probabilities
 from mlp_jax.model import Params
@@ -44,7 +43,7 @@ def read(folder: Path) -> Saved:
     found = resume.restore(where, halves, config.seed, {"data": card["fingerprint"]})
     if found is None:
         raise UserError(f"{given} holds no checkpoint that can be read; train it first")
-    if (folder / "summary.json").exists() and not newest_is_whole(where / resume.CHECKPOINTS):
+    if (folder / "summary.json").exists() and not resume.last_is_whole(where):
         raise UserError(f"{given} has lost its last checkpoint; trained again it gets the same one")
     if found.lane.best.epoch < 1:
         raise UserError(f"{given} has not finished an epoch yet; train on")

@@ -127,6 +127,8 @@ def test_the_newest_is_used_and_two_are_kept(tmp_path):
     assert sorted(os.listdir(saved(tmp_path, 9, 10, 100))) == ["10.npz", "100.npz"]
     assert restored(tmp_path)[0].step == 100
     assert checkpoint.newest_is_whole(tmp_path)
+    assert checkpoint.newest_is_whole(tmp_path, 100)
+    assert not checkpoint.newest_is_whole(tmp_path, 101)
 
 
 def test_later_steps_and_leftovers_go_with_the_next_save_and_the_same_step_is_replaced(copy_of_two):
