@@ -7,7 +7,6 @@ import os
 import pickle
 import re
 import shutil
-import subprocess
 import zipfile
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -328,27 +327,3 @@ def test_a_kill_at_any_point_of_a_save_leaves_a_whole_one(copy_of_two, monkeypat
     assert (found.step in (2, 3), lines) == (True, [])
     saved(copy_of_two, 4)
     assert sorted(os.listdir(copy_of_two)) == [f"{found.step}.npz", "4.npz"]
-
-
-@pytest.mark.slow
-def test_a_full_disk(tmp_path):
-    """A disk of 4 MiB: one line, the earlier checkpoint whole, and the next one saved once there is space."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True, text=True)
-    if mount.returncode:
-        pytest.skip(f"cannot mount a small disk: {mount.stderr.strip()}")
-    try:
-        folder, filler = saved(disk / "checkpoints", 1), disk / "filler"
-        large = a_state() | {"scalar": np.zeros(150_000)}
-        for left in (0, 100_000, 1_100_000):
-            filler.write_bytes(bytes(max(shutil.disk_usage(disk).free - left, 0)))
-            with pytest.raises(UserError, match=r"checkpoints/2\.npz: cannot be written: no space left on device"):
-                checkpoint.save(folder, 2, large, {}, PRINTS)
-            assert os.listdir(folder) == ["1.npz"]
-            assert restored(folder)[1] == []
-            filler.unlink()
-        checkpoint.save(folder, 2, large, {}, PRINTS)
-        assert checkpoint.newest_is_whole(folder)
-    finally:
-        subprocess.run(["umount", disk], check=True)

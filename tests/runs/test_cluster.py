@@ -78,7 +78,7 @@ def best(workdir: Path) -> list[np.ndarray]:
 
 def sealed(workdir: Path) -> list[int]:
     """The steps of the checkpoints that are complete."""
-    return [int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()]
+    return [int(path.stem) for path in (workdir / "checkpoints").glob("[0-9]*.npz")]
 
 
 @pytest.fixture(scope="module")
