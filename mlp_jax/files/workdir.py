@@ -37,7 +37,7 @@ def lock(folder: Path) -> Iterator[None]:
 
     The empty file `.lock` stays: were it removed, two processes could lock two files.
     """
-    held = FileLock(folder / ".lock", blocking=False, mode=0o666)
+    held = FileLock(folder / ".lock", blocking=False)
     try:
         held.acquire()
     except Timeout as error:
