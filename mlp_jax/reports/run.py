@@ -118,9 +118,9 @@ def write_run_plots(workdir: str | Path) -> None:
     plots.confusion_matrix(matrix, names, folder / "confusion_matrix.png", subject=f"the {found['split']} set")
     images = _unpacked(mistakes, shape)
     true, predicted, sure = ([m[key] for m in mistakes] for key in ("true", "predicted", "probability"))
-    wrong = (images, np.array(true, int), np.array(predicted, int), plots.floats(sure), names, shape)
-    plots.mistakes(*wrong, folder / "mistakes.png")
-    plots.confusion_images(matrix, *wrong, folder / "mistakes_by_cell.png")
+    wrong = plots.Mistakes(images, np.array(true, int), np.array(predicted, int), plots.floats(sure), names, shape)
+    plots.mistakes(wrong, folder / "mistakes.png")
+    plots.confusion_images(matrix, wrong, folder / "mistakes_by_cell.png")
 
 
 def command_line(config: Json, defaults: Json) -> str:
