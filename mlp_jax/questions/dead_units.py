@@ -6,7 +6,7 @@ import numpy as np
 
 from mlp_jax.lanes.population import Member
 from mlp_jax.questions.compare import listed, versus
-from mlp_jax.questions.lab import Answer, Lab, accuracies, diverged, epochs, row, series
+from mlp_jax.questions.lab import Answer, Lab, accuracies, curves, diverged, row, series
 from mlp_jax.reports import plots
 from mlp_jax.reports.run import spoken
 
@@ -29,10 +29,9 @@ def answer(lab: Lab) -> Answer:
     shares = {name: dead(members, lab.base.hidden_sizes) for name, members in runs.items()}
     reached = {name: accuracies(members) for name, members in runs.items()}
     panels = [
-        plots.Panel({name: (epochs(runs[name]), share) for name, share in shares.items()}, "epoch",
+        plots.Panel({name: (range(1, share.shape[1] + 1), share) for name, share in shares.items()}, "epoch",
                     "dead hidden units", f"Units without gradient, learning rate {RATE:g}", percent=True),
-        plots.Panel({name: (epochs(m), series(m, "val/accuracy")) for name, m in runs.items()}, "epoch",
-                    "validation accuracy", "What it costs", percent=True),
+        plots.Panel(curves(runs), "epoch", "validation accuracy", "What it costs", percent=True),
     ]  # fmt: skip
     path = lab.pictures("dead_units") / "dead_units.png"
     plots.lines(panels, path)

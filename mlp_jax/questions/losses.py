@@ -1,10 +1,9 @@
 """Cross-entropy against squared error: everything else the same, and each at its own best learning rate."""
 
 from collections.abc import Mapping
-from functools import partial
 
 from mlp_jax.questions.compare import versus
-from mlp_jax.questions.lab import Answer, Lab, accuracies, accuracy, diverged, epochs, network, row, series
+from mlp_jax.questions.lab import Answer, Lab, accuracies, accuracy, curves, diverged, network, row
 from mlp_jax.reports import plots
 from mlp_jax.reports.run import spoken
 
@@ -31,16 +30,12 @@ def answer(lab: Lab) -> Answer:
     runs = lab.train({_name(loss, rate): _fields(loss, rate) for loss, rate in wanted})
 
     def panel(chosen: Rates, title: str) -> plots.Panel:
-        lines = {}
-        for loss, rate in chosen.items():
-            members = runs[_name(loss, rate)]
-            lines[spoken(loss)] = epochs(members), series(members, "val/accuracy")
+        lines = curves({spoken(loss): runs[_name(loss, rate)] for loss, rate in chosen.items()})
         return plots.Panel(lines, "epoch", "validation accuracy", title, percent=True)
 
     def verdict(what: str, chosen: Rates) -> str:
-        a, b = LOSSES
-        samples = [accuracies(runs[_name(loss, chosen[loss])]) for loss in LOSSES]
-        return versus(what, spoken(a), samples[0], spoken(b), samples[1])
+        (a, first), (b, second) = ((spoken(loss), runs[_name(loss, rate)]) for loss, rate in chosen.items())
+        return versus(what, a, accuracies(first), b, accuracies(second))
 
     choice = {spoken(loss): (rates, list(found[loss].values())) for loss in LOSSES}
     panels = [
@@ -73,7 +68,7 @@ def _fields(loss: str, rate: float) -> dict[str, object]:
 
 def best_rate(by_rate: Mapping[float, float]) -> float:
     """The learning rate of the highest accuracy, the first on ties."""
-    return max(by_rate, key=partial(dict.__getitem__, dict(by_rate)))
+    return max(by_rate, key=lambda rate: by_rate[rate])
 
 
 def described(found: Mapping[str, Mapping[float, float]]) -> str:
