@@ -40,8 +40,6 @@ def answer(lab: Lab) -> Answer:
             (by_second, "seconds of training, on one core's share", "Per second"),
         )
     ]
-    path = lab.pictures("batches") / "batches.png"
-    plots.lines(panels, path)
     level = min(accuracy(member) for members in runs.values() for member in members)
     passes, waits = (
         {name: [reached(member, level)[part] for member in members] for name, members in runs.items()}
@@ -67,7 +65,7 @@ def answer(lab: Lab) -> Answer:
         race(f"Per example, after {lab.budget.epochs} passes", after),
         fastest(level, waits),
     ]
-    return Answer([*sentences, *diverged(runs)], [path], table)
+    return Answer([*sentences, *diverged(runs)], [lab.draw("batches", panels)], table)
 
 
 def clock(members: Sequence[Member]) -> np.ndarray:

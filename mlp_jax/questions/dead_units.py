@@ -33,8 +33,6 @@ def answer(lab: Lab) -> Answer:
                     "dead hidden units", f"Units without gradient, learning rate {RATE:g}", percent=True),
         plots.Panel(curves(runs), "epoch", "validation accuracy", "What it costs", percent=True),
     ]  # fmt: skip
-    path = lab.pictures("dead_units") / "dead_units.png"
-    plots.lines(panels, path)
     last = {name: [float(seed[np.isfinite(seed)][-1]) for seed in share] for name, share in shares.items()}
     table = [
         {"activation": spoken(fields[name]["activation"]), "optimizer": spoken(fields[name]["optimizer"]),
@@ -52,7 +50,7 @@ def answer(lab: Lab) -> Answer:
             versus(f"Dead after the last epoch with {spoken(optimizer)}", "ReLU", last[relu], "tanh", last[tanh])
         )
         sentences.append(versus(f"Accuracy with {spoken(optimizer)}", "ReLU", reached[relu], "tanh", reached[tanh]))
-    return Answer([*sentences, *diverged(runs)], [path], table)
+    return Answer([*sentences, *diverged(runs)], [lab.draw("dead_units", panels)], table)
 
 
 def dead(members: Sequence[Member], widths: Sequence[int]) -> np.ndarray:

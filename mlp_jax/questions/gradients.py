@@ -41,8 +41,6 @@ def answer(lab: Lab) -> Answer:
         plots.Panel(deepest, layer, norm, f"Gradient of every layer, {deep} hidden layers", log_y=True),
         plots.Panel(_by_depth(reached), depths, "validation accuracy", "What it costs", percent=True),
     ]
-    path = lab.pictures("gradients") / "gradients.png"
-    plots.lines(panels, path)
     table = [
         row(runs[f"{name} {depth}"], net=name, **{"hidden layers": depth, "first layer's gradient": mean(values)})
         for name, by_depth in norms.items()
@@ -56,7 +54,7 @@ def answer(lab: Lab) -> Answer:
         ratio(f"With {deep} hidden layers", sigmoid, norms[sigmoid][deep], relu, norms[relu][deep]),
         versus("What it costs there", sigmoid, reached[sigmoid][deep], relu, reached[relu][deep]),
     ]
-    return Answer([*sentences, *diverged(runs)], [path], table)
+    return Answer([*sentences, *diverged(runs)], [lab.draw("gradients", panels)], table)
 
 
 def layers(members: Sequence[Member]) -> np.ndarray:

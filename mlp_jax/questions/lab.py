@@ -18,6 +18,7 @@ from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.placement import Placement
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.questions import BUDGETS
+from mlp_jax.reports import plots
 from mlp_jax.reports.run import spoken
 from mlp_jax.runs.config import fingerprint
 from mlp_jax.runs.run import load_for
@@ -60,6 +61,12 @@ class Lab:
         """The folder for a question's pictures."""
         return self.folder / "experiments" / name
 
+    def draw(self, question: str, panels: Sequence[plots.Panel], name: str = "") -> Path:
+        """The panels as a picture in the question's folder; its path."""
+        path = self.pictures(question) / f"{name or question}.png"
+        plots.lines(panels, path)
+        return path
+
     @property
     def first_place(self) -> tuple[Data, Placement]:
         """Where a single network would train."""
@@ -101,8 +108,8 @@ class Lab:
         """Test accuracy of a network's best parameters by validation; the test set is read once for each network."""
         path = self.kept(member.config, dataset) / "test.json"
         if not path.exists():
-            sizes = dataset.train_images.shape[1], len(dataset.class_names), len(dataset.train_labels)
-            static, _ = split_config(member.config, *sizes)
+            counts = dataset.train_images.shape[1], len(dataset.class_names), len(dataset.train_labels)
+            static, _ = split_config(member.config, *counts)
             assert member.lane is not None
             tested = evaluate_on(static, member.lane.best.params, *load_test(dataset), dataset.scale)
             workdir.write_json(path, {"accuracy": tested.accuracy, "loss": tested.loss})

@@ -21,8 +21,6 @@ def answer(lab: Lab) -> Answer:
         plots.Panel(curves(runs, "train/loss"), "epoch", "training loss"),
         plots.Panel(curves(runs), "epoch", "validation accuracy", percent=True),
     ]
-    path = lab.pictures("optimizers") / "optimizers.png"
-    plots.lines(panels, path)
     table = [row(runs[spoken(name)], optimizer=spoken(name), **{"learning rate": rate}) for name, rate in RATES.items()]
     first = {name: [float(seed[0]) for seed in series(members, "val/accuracy")] for name, members in runs.items()}
     net = network(trial_config(lab.base, NET), lab.dataset, optimizer=False)
@@ -31,4 +29,4 @@ def answer(lab: Lab) -> Answer:
         race("After the first epoch", first),
         race("At the best epoch", {name: accuracies(members) for name, members in runs.items()}),
     ]
-    return Answer([*sentences, *diverged(runs)], [path], table)
+    return Answer([*sentences, *diverged(runs)], [lab.draw("optimizers", panels)], table)

@@ -31,8 +31,8 @@ def answer(lab: Lab) -> Answer:
         for init in INITS:
             config = trial_config(lab.base, {"activation": activation, "init": init, "dropout_rate": 0.0})
             by_init[init] = gradients(make_task(config, lab.dataset, *lab.first_place))
-        pictures.append(lab.pictures("symmetry") / f"{activation}.png")
-        plots.lines([_panel(activation, init, values) for init, values in by_init.items()], pictures[-1])
+        panels = [_panel(activation, init, values) for init, values in by_init.items()]
+        pictures.append(lab.draw("symmetry", panels, activation))
         sentences.append(described(spoken(activation), by_init))
         zeros, xavier = (accuracies(runs[f"{activation} {init}"]) for init in INITS)
         sentences.append(versus(f"Trained with {spoken(activation)}", "zero", zeros, "Xavier", xavier))

@@ -73,8 +73,6 @@ def test_a_set_that_is_killed_goes_on_and_does_nothing_twice(config_for, section
     assert not (folder / "report.html").exists()
     answer_all.run(config, folder)
     assert len(trained) == len(set(trained))
-    rates = {loss: {rate for name, rate, _ in trained if name == loss} for loss in ("cross_entropy", "mse")}
-    assert [len(found) for found in rates.values()] == [2, 2]
     assert 6 <= len(trained) <= 8  # four for the choice; the other seed of each rate that is compared
     said, report = section(folder, "losses"), (folder / "report.html").read_bytes()
 
@@ -89,8 +87,7 @@ def test_a_set_that_is_killed_goes_on_and_does_nothing_twice(config_for, section
     (folder / "experiments/losses/section.json").unlink()  # as if killed before its answer was written
     answer_all.run(config, folder)
     assert len(trained) == count
-    again = section(folder, "losses")
-    assert {**again, "seconds": 0} == {**said, "seconds": 0}
+    assert section(folder, "losses") | {"seconds": 0} == said | {"seconds": 0}
 
     answer_all.run(config_for("losses", budget="full"), folder)
     assert {seed for *_, seed in trained[count:]} == {2}  # a larger budget trains only what is missing
@@ -123,11 +120,12 @@ def nothing_to_train(self, members, until=None):
 def test_a_network_that_diverges_is_counted_and_not_trained_again(config_for, tmp_path, monkeypatch):
     # Without a kink: ReLUs may all be off after the first update, and then nothing overflows any more.
     fields = {"far too fast": {"optimizer": "sgd", "learning_rate": 1e25, "activation": "identity"}}
-    lab = Lab(config_for("losses"), tmp_path / "lab")
+    lab = Lab(config_for("losses", tracker="tensorboard"), tmp_path / "lab")
     runs = lab.train(fields, seeds=1)
-    assert diverged(runs) == [
-        "The loss became not finite in 1 of 1 with far too fast; what they reached before is counted."
-    ]
+    said = "The loss became not finite in 1 of 1 with far too fast; what they reached before is counted."
+    assert diverged(runs) == [said]
+    (logged,) = (tmp_path / "lab/tensorboard/lab").iterdir()  # one run of the tracker a network
+    assert logged.name == lab.kept(runs["far too fast"][0].config, lab.dataset).name
     monkeypatch.setattr(Population, "train", nothing_to_train)
     again = Lab(lab.config, tmp_path / "lab").train(fields, seeds=1)
     assert again["far too fast"][0].diverged
