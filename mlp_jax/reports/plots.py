@@ -86,7 +86,7 @@ def dress(axes: "Axes", xlabel: str = "", ylabel: str = "", title: str = "", gri
     axes.grid(axis=grid, color=LINE, linewidth=0.8)  # type: ignore[arg-type]
 
 
-def write(axes: "Axes", x: float, y: float, text: str, size: float = 10, color: Any = INK, **options: Any) -> None:
+def put_text(axes: "Axes", x: float, y: float, text: str, size: float = 10, color: Any = INK, **options: Any) -> None:
     """Text with its middle at (x, y), or where `ha` and `va` have it."""
     axes.text(x, y, text, fontsize=size, color=color, **{"ha": "center", "va": "center", **options})
 
@@ -94,7 +94,7 @@ def write(axes: "Axes", x: float, y: float, text: str, size: float = 10, color: 
 def message(axes: "Axes", text: str) -> None:
     """A sentence in place of a chart that has nothing to show."""
     axes.axis("off")
-    write(axes, 0.5, 0.5, text, 12, MUTED, transform=axes.transAxes)
+    put_text(axes, 0.5, 0.5, text, 12, MUTED, transform=axes.transAxes)
 
 
 def note(axes: "Axes", text: str, at: tuple[float, float], shift: tuple[float, float], **options: Any) -> None:
@@ -190,15 +190,15 @@ def samples(
         row, column = divmod(label, columns)
         if one:
             x, y = column * 1.12, row * 1.42 + 0.3
-            write(axes, x + 0.5, y - 0.06, plain(name, 16), 11, va="bottom")
+            put_text(axes, x + 0.5, y - 0.06, plain(name, 16), 11, va="bottom")
         else:
             x, y = 1.9, row * 1.08
-            write(axes, x - 0.1, y + 0.5, plain(name, 16), 11, ha="right")
+            put_text(axes, x - 0.1, y + 0.5, plain(name, 16), 11, ha="right")
         chosen = np.flatnonzero(np.asarray(labels) == label)[:per_class]
         for place, picture in enumerate(_pictures(images, chosen, image_shape)):
             _tile(axes, picture, x + place * 1.08, y)
         if not len(chosen):
-            write(axes, x + 0.5, y + 0.5, "none", color=MUTED)
+            put_text(axes, x + 0.5, y + 0.5, "none", color=MUTED)
     save(figure, path)
 
 
@@ -215,8 +215,8 @@ def mistakes(found: Mistakes, path: str | Path) -> None:
     for place, picture in enumerate(_pictures(found.images, range(count), found.image_shape)):
         x, y = place % columns * 1.25, place // columns * step + 0.46
         taken = f"as {names[found.predicted[place]]}, {share(found.probability[place])}"
-        write(axes, x + 0.5, y - 0.24, names[found.true[place]], 10.5, va="bottom")
-        write(axes, x + 0.5, y - 0.05, taken, color=ORANGE, va="bottom")
+        put_text(axes, x + 0.5, y - 0.24, names[found.true[place]], 10.5, va="bottom")
+        put_text(axes, x + 0.5, y - 0.05, taken, color=ORANGE, va="bottom")
         _tile(axes, picture, x, y)
     save(figure, path)
 
@@ -234,9 +234,9 @@ def confusion_images(matrix: np.ndarray, found: Mistakes, path: str | Path) -> N
     pictures = _pictures(found.images, list(first.values()), found.image_shape)
     for (row, column), picture in zip(first, pictures, strict=True):
         _tile(axes, picture, column + 0.14, row + 0.04, 0.72)
-        write(axes, column + 0.5, row + 0.98, str(matrix[row, column]), 8, ORANGE, va="bottom")
+        put_text(axes, column + 0.5, row + 0.98, str(matrix[row, column]), 8, ORANGE, va="bottom")
     for place, count in enumerate(np.diag(matrix)):
-        write(axes, place + 0.5, place + 0.5, str(count), 11, BLUE)
+        put_text(axes, place + 0.5, place + 0.5, str(count), 11, BLUE)
     axes.hlines(range(1, classes), 0, classes, color=LINE, linewidth=0.6)
     axes.vlines(range(1, classes), 0, classes, color=LINE, linewidth=0.6)
     save(figure, path)
@@ -344,7 +344,7 @@ def confusion_matrix(
     size = {1: 12, 2: 12, 3: 12, 4: 11, 5: 9}.get(digits, 7.5) if classes <= 30 else 7
     for row, column in np.argwhere(matrix > 0):
         weight = "bold" if row == column else "normal"
-        write(axes, column, row, str(matrix[row, column]), size, ink_on(colors[row, column]), weight=weight)
+        put_text(axes, column, row, str(matrix[row, column]), size, ink_on(colors[row, column]), weight=weight)
     accuracy = f" ({100 * right / total:.2f} %)" if total else ""
     heading(axes, f"{right:,} of {total:,} images of {subject} right{accuracy}", 13, 12)
 
@@ -353,10 +353,10 @@ def confusion_matrix(
     bars.barh(range(classes), np.nan_to_num(recall), color=BLUE, height=0.62, alpha=0.85)
     for row, value in enumerate(recall):
         if value > 0.45:
-            write(bars, value - 0.03, row, f"{100 * value:.1f} %", color=PAPER, ha="right")
+            put_text(bars, value - 0.03, row, f"{100 * value:.1f} %", color=PAPER, ha="right")
         else:
             shown = "–" if np.isnan(value) else f"{100 * value:.1f} %"
-            write(bars, np.nan_to_num(value) + 0.03, row, shown, ha="left")
+            put_text(bars, np.nan_to_num(value) + 0.03, row, shown, ha="left")
     heading(bars, "recall", 11, 12)
     bars.set(xlim=(0, 1), xticks=[])
     bars.tick_params(left=False, labelleft=False, which="both")

@@ -81,10 +81,10 @@ def parallel_coordinates(
         axes.plot([place, place], [0, 1], color=MUTED, linewidth=1)
         weight = "bold" if place == len(columns) - 1 else "normal"
         name = "\n".join(textwrap.wrap(plain(column.name, 30), 13))
-        plots.write(axes, place, 1.04, name, 10.5, va="bottom", weight=weight)
+        plots.put_text(axes, place, 1.04, name, 10.5, va="bottom", weight=weight)
         for at, label in column.ticks:
             axes.plot([place - 0.03, place + 0.03], [at, at], color=MUTED, linewidth=1)
-            plots.write(axes, place + 0.05, at, plain(label, 14), 9, ha="left", bbox=box)
+            plots.put_text(axes, place + 0.05, at, plain(label, 14), 9, ha="left", bbox=box)
     axes.set(xlim=(-0.3, len(columns) - 0.55), ylim=(-0.05, 1.03))
     plots.heading(axes, f"{len(trials):,} runs, from the worst (orange) to the best (blue)", pad=44)
     plots.save(figure, path)
@@ -133,7 +133,7 @@ def separators(trials: Sequence[Trial], path: str | Path) -> None:
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     for place, row in enumerate(found):
         said = f"{row.poor:,} of {row.runs:,}"
-        plots.write(axes, shares[place] + 0.008, place, said, 9.5, MUTED, ha="left", bbox=box)
+        plots.put_text(axes, shares[place] + 0.008, place, said, 9.5, MUTED, ha="left", bbox=box)
     plots.percent(axes.xaxis)
     axes.set_xlim(0, max([*shares, overall, 0.05]) * 1.18)
     if found:

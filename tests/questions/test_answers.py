@@ -9,21 +9,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from mlp_jax.lanes.population import Member
-from mlp_jax.questions import (
-    QUESTIONS,
-    answer_all,
-    batches,
-    best,
-    confusion,
-    dead_units,
-    generalisation,
-    gradients,
-    losses,
-    mnist,
-    optimizers,
-    samples,
-    symmetry,
-)
+from mlp_jax.questions import QUESTIONS, answer_all, best, confusion, generalisation, mnist, samples, symmetry
 from mlp_jax.questions import sweep as sweep_question
 from mlp_jax.questions.lab import Lab
 from mlp_jax.reports import plots
@@ -60,6 +46,14 @@ def given(config_for, tmp_path):
 
 
 @pytest.fixture
+def answer_of(given):
+    """The answer of a question whose networks have these records."""
+    return lambda name, *figures, **fields: import_module(f"mlp_jax.questions.{name}").answer(
+        given(name, *figures, **fields)
+    )
+
+
+@pytest.fixture
 def drawn(monkeypatch):
     """What would be drawn, in place of pictures: panels, groups or pairs."""
     kept = []
@@ -73,11 +67,10 @@ def rows_of(accuracies, seconds=1.0, **more):
     return [{"val/accuracy": a, "train/loss": 1 - a, "seconds": seconds, **more} for a in accuracies]
 
 
-def test_batch_sizes_are_compared_by_passes_and_by_seconds(given, drawn):
+def test_batch_sizes_are_compared_by_passes_and_by_seconds(answer_of, drawn):
     """One example an update is first by passes, the mini-batch by seconds; the whole set needs all its 20 passes."""
     curves = {1: ([0.8, 0.9], 10.0), 64: ([0.7, 0.85], 1.0), 0: (np.linspace(0.1, 0.8, 20), 0.5)}
-    lab = given("batches", lambda config: rows_of(*curves[config.batch_size]))
-    answer = batches.answer(lab)
+    answer = answer_of("batches", lambda config: rows_of(*curves[config.batch_size]))
     table = {row["batches"]: row for row in answer.table}
     assert [table[name]["passes to 80.0 %"] for name in table] == [1, 2, 20]
     assert [table[name]["seconds to 80.0 %"] for name in table] == [10, 2, 10]
@@ -90,14 +83,14 @@ def test_batch_sizes_are_compared_by_passes_and_by_seconds(given, drawn):
     np.testing.assert_allclose(per_second.groups["full batch"][0], np.arange(1, 21) / 2)
 
 
-def test_dead_units_are_a_share_of_all_layers_and_all_where_the_weights_are_not_finite(given, drawn):
+def test_dead_units_are_a_share_of_all_layers_and_all_where_the_weights_are_not_finite(answer_of, drawn):
     def figures(config):
         if config.activation == "tanh":
             return rows_of([0.5, 0.8], **{"probes/dead_units": [0.0, 0.0]})
         share = [0.5, 0.25] if config.optimizer == "sgd" else [None, None]
         return rows_of([0.3, 0.4], **{"probes/dead_units": share})
 
-    answer = dead_units.answer(given("dead_units", figures, hidden_sizes=(30, 10)))
+    answer = answer_of("dead_units", figures, hidden_sizes=(30, 10))
     assert [row["dead units"] for row in answer.table] == ["43.75 %", "0.00 %", "100.00 %", "0.00 %"]
     assert "Hidden layers of 30 and 10 units" in answer.sentences[0]
     assert "with SGD: ReLU (43.75 ± 0.00 %) is above tanh (0.00 ± 0.00 %) by 43.75 points" in answer.sentences[1]
@@ -105,14 +98,14 @@ def test_dead_units_are_a_share_of_all_layers_and_all_where_the_weights_are_not_
     np.testing.assert_allclose(drawn[0].groups["ReLU, SGD"][1], np.full((2, 2), 0.4375))
 
 
-def test_gradients_that_vanish_with_depth_are_told_by_their_factor(given, drawn):
+def test_gradients_that_vanish_with_depth_are_told_by_their_factor(answer_of, drawn):
     def figures(config):
         depth, vanishes = len(config.hidden_sizes), config.activation == "sigmoid"
         norms = [10.0 ** -(depth - layer if vanishes else 0) for layer in range(depth + 1)]
         first, later = rows_of([0.2 if vanishes else 0.9] * 2)
         return [first | {"probes/grad_norm": norms}, later | {"probes/grad_norm": [1.0] * len(norms)}]
 
-    answer = gradients.answer(given("gradients", figures))
+    answer = answer_of("gradients", figures)
     assert "From 1 to 8 hidden layers" in answer.sentences[1]
     assert "shrinks by a factor of 1e+07 with sigmoid, Xavier" in answer.sentences[1]
     assert answer.sentences[1].count("does not change") == 4
@@ -125,7 +118,7 @@ def test_gradients_that_vanish_with_depth_are_told_by_their_factor(given, drawn)
     np.testing.assert_allclose(by_layer.groups["sigmoid, Xavier"][1][1], 10.0 ** np.arange(-8, 1))
 
 
-def test_each_loss_is_judged_at_the_same_rate_and_at_its_own(given, drawn):
+def test_each_loss_is_judged_at_the_same_rate_and_at_its_own(answer_of, drawn):
     reached = {("cross_entropy", 0.001): 0.9, ("mse", 0.001): 0.8, ("mse", 0.01): 0.88, ("mse", 0.003): 0.85}
     tried = []
 
@@ -133,20 +126,17 @@ def test_each_loss_is_judged_at_the_same_rate_and_at_its_own(given, drawn):
         tried.append((config.loss, config.learning_rate, config.seed))
         return rows_of([0.1, reached.get((config.loss, config.learning_rate), 0.5)])
 
-    answer = losses.answer(given("losses", figures))
+    answer = answer_of("losses", figures)
     assert answer.sentences[1].startswith("All else equal: cross-entropy (90.00 ± 0.00 %) is above squared error (80")
-    assert answer.sentences[2] == (
-        "Validation chooses a learning rate of 0.001 for cross-entropy and 0.01 for squared error, the largest tried."
-    )
+    assert "of 0.001 for cross-entropy and 0.01 for squared error, the largest tried" in answer.sentences[2]
     assert "own best learning rate: cross-entropy (90.00 ± 0.00 %) is above squared error (88.00" in answer.sentences[3]
-    assert [(row["loss"], row["learning rate"]) for row in answer.table] == [
-        ("cross-entropy", 0.001), ("squared error", 0.001), ("squared error", 0.01),
-    ]  # fmt: skip
+    rates = {"cross-entropy": [0.001], "squared error": [0.001, 0.01]}
+    assert [(row["loss"], row["learning rate"]) for row in answer.table] == [(x, r) for x in rates for r in rates[x]]
     assert {rate for loss, rate, seed in tried if seed == 0} == {0.0003, 0.001, 0.003, 0.01}
     assert list(drawn[2].groups["squared error"][1]) == [0.5, 0.8, 0.85, 0.88]
 
 
-def test_the_race_is_run_to_the_first_epoch_and_to_the_best(given, drawn):
+def test_the_race_is_run_to_the_first_epoch_and_to_the_best(answer_of, drawn):
     last = {"sgd": 0.8, "momentum": 0.82, "nesterov": 0.84, "rmsprop": 0.86, "adam": 0.9, "nadam": 0.88}
 
     def figures(config):
@@ -154,7 +144,7 @@ def test_the_race_is_run_to_the_first_epoch_and_to_the_best(given, drawn):
             return [*rows_of([0.5]), {"val/accuracy": 0.4, "train/loss": None, "seconds": 1.0, "diverged": True}]
         return rows_of([0.7 if config.optimizer == "nadam" else 0.5, last[config.optimizer]])
 
-    answer = optimizers.answer(given("optimizers", figures))
+    answer = answer_of("optimizers", figures)
     assert answer.sentences[0].startswith("The network is a 64-128-128-128-10 ReLU net with He weights, batches of 20")
     assert "After the first epoch: Nadam leads with 70.00 ± 0.00 %" in answer.sentences[1]
     assert "Adam (90.00 ± 0.00 %) cannot be told apart from SGD; behind are Nadam by 2.00 points" in answer.sentences[2]
@@ -164,7 +154,7 @@ def test_the_race_is_run_to_the_first_epoch_and_to_the_best(given, drawn):
     assert np.isnan(drawn[0].groups["SGD"][1][1, 1])
 
 
-def test_symmetric_neurons_are_told_from_others(given, drawn, monkeypatch):
+def test_symmetric_neurons_are_told_from_others(answer_of, drawn, monkeypatch):
     other = np.random.default_rng(0).random((50, 5))
     norms = {
         ("sigmoid", "zeros"): np.repeat(other[:, :1], 5, axis=1), ("sigmoid", "xavier"): other,
@@ -173,15 +163,13 @@ def test_symmetric_neurons_are_told_from_others(given, drawn, monkeypatch):
     monkeypatch.setattr(symmetry, "make_task", lambda config, *_: config)
     monkeypatch.setattr(symmetry, "gradients", lambda config: norms[config.activation, config.init])
     reached = {"zeros": 0.1, "xavier": 0.9}
-    lab = given("symmetry", lambda config: rows_of([reached[config.init]]))
-    answer = symmetry.answer(lab)
+    answer = answer_of("symmetry", lambda config: rows_of([reached[config.init]]))
     assert "all 5 neurons receive one and the same gradient" in answer.sentences[0]
     assert "Trained with sigmoid: Xavier (90.00 ± 0.00 %) is above zero (10.00 ± 0.00 %)" in answer.sentences[1]
     assert "from zero weights the 5 neurons receive no gradient at all" in answer.sentences[2]
-    titles = [panel.title for panel in drawn]
-    assert titles[0] == "sigmoid, zero initialisation: all on one line"
-    assert titles[1] == "sigmoid, Xavier initialisation"
-    assert titles[2] == "ReLU, zero initialisation: all are 0"
+    titles = ["sigmoid, zero initialisation: all on one line", "sigmoid, Xavier initialisation",
+              "ReLU, zero initialisation: all are 0", "ReLU, Xavier initialisation"]  # fmt: skip
+    assert [panel.title for panel in drawn] == titles
     assert [row["spread of the gradients"] == 0 for row in answer.table] == [True, False, True, False]
 
 
@@ -209,8 +197,8 @@ def read(folder):
     return sorted(known, key=lambda row: (-row["val/accuracy"], row["number"]))
 
 
-def test_the_ten_best_trials_stand_in_the_table_of_the_sweep(given, searched):
-    answer = sweep_question.answer(given("sweep"))
+def test_the_ten_best_trials_stand_in_the_table_of_the_sweep(answer_of, searched):
+    answer = answer_of("sweep")
     wanted = read(searched)
     assert [row["validation accuracy"] for row in answer.table] == [row["val/accuracy"] for row in wanted[:10]]
     assert answer.table[0]["optimizer"] == wanted[0]["parameters"]["optimizer"]
@@ -220,8 +208,8 @@ def test_the_ten_best_trials_stand_in_the_table_of_the_sweep(given, searched):
     assert sweep_question.best_of([]) == "No trial has finished."
 
 
-def test_training_and_test_accuracy_come_from_the_same_trials(given, searched, drawn):
-    answer = generalisation.answer(given("generalisation"))
+def test_training_and_test_accuracy_come_from_the_same_trials(answer_of, searched, drawn):
+    answer = answer_of("generalisation")
     finished = [row for row in read(searched) if row["status"] == "finished"]
     ((train, test),) = drawn
     assert len(train) == len(finished)
@@ -234,7 +222,7 @@ def test_training_and_test_accuracy_come_from_the_same_trials(given, searched, d
     assert generalisation.gap([0.5], [0.4]) == "Fewer than two trials have finished."
 
 
-def test_the_three_best_are_carried_over_and_tested_once_a_network(given, searched, drawn):
+def test_the_three_best_are_carried_over_and_tested_once_a_network(answer_of, searched, drawn):
     """The second never gets anywhere: it has no test figure, and the others are compared without it."""
     first, _, third = (row["parameters"] for row in read(searched)[:3])
 
@@ -246,10 +234,9 @@ def test_the_three_best_are_carried_over_and_tested_once_a_network(given, search
                 return rows_of([0.5, accuracy])
         return [*rows_of([0.1]), {"val/accuracy": 0.1, "seconds": 1.0, "diverged": True}]
 
-    answer = mnist.answer(given("mnist", figures))
-    by_place = {row["place"]: row for row in answer.table}
+    answer = answer_of("mnist", figures)
     assert [row["others test accuracy"] for row in answer.table] == [pytest.approx(0.96), None, pytest.approx(0.90)]
-    assert by_place["the second"]["sd of accuracy"] is None
+    assert answer.table[1]["sd of accuracy"] is None
     assert "reach 90.00 % to 96.00 % on the test images of others" in answer.sentences[0]
     assert "the first leads with 96.00 ± 0.00 %; behind is the third by 6.00 points" in answer.sentences[1]
     assert answer.sentences[2].startswith("The loss became not finite in 2 of 2 with the second")
@@ -300,9 +287,7 @@ def test_the_sweep_and_its_final_fit_are_made_once(given, monkeypatch):
 # ---- the set
 
 
-def test_a_set_is_answered_once_bound_in_order_and_begun_anew_on_demand(
-    config_for, section, tmp_path, monkeypatch, capsys
-):
+def test_a_set_is_answered_once_and_begun_anew_on_demand(config_for, section, tmp_path, monkeypatch, capsys):
     asked = []
 
     def samples_of(images, labels, names, shape, path, count):
