@@ -53,11 +53,6 @@ def as_flag(value: object) -> str:
     return ",".join(map(str, value)) or "()" if isinstance(value, list | tuple) else str(value)
 
 
-def as_flag(value: object) -> str:
-    """A config value as the command line takes it: a tuple as 128,64 and the empty one as ()."""
-    return ",".join(map(str, value)) or "()" if isinstance(value, list | tuple) else str(value)
-
-
 def redact(value: Any) -> Any:
     """Text without W&B's key and the passwords of URLs, 'postgresql://me@host/db'; containers item by item."""
     if isinstance(value, str):
