@@ -2,9 +2,9 @@
 
     python -m benchmarks.workers [--workers=64] [--trials=1280] [--batch=2] [--pause=1] [--storage=URL] [--json=FILE]
 
-Each worker is a process that asks mlp_jax.search for trials, sleeps `pause` seconds in place of a training, and tells;
-no worker imports JAX. Without --storage a PostgreSQL server of its own is started on a free port and removed (Debian:
-apt install postgresql). Exit status 1 where a trial was lost or done twice.
+Each worker is a process that asks mlp_jax.sweeps.study for trials, sleeps `pause` seconds in place of a training, and
+tells; no worker imports JAX. Without --storage a PostgreSQL server of its own is started on a free port and removed
+(Debian: apt install postgresql). Exit status 1 where a trial was lost or done twice.
 """
 
 import argparse
