@@ -127,7 +127,6 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         with interruptible(folder):
             members, population = train_seeds(config, folder, dataset)
         records, compile_seconds = mean_records(members), population.compiler.seconds
-        workdir.write_jsonl(folder / "metrics.jsonl", records)
         for record in records:
             tracker.log(record, record["epoch"])
         lanes = [member.lane for member in members if member.lane is not None]
@@ -138,6 +137,7 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         lanes = [lane]
     if not first:
         return {}
+    workdir.write_jsonl(folder / "metrics.jsonl", records)  # on the disk, as appended lines may not be yet
     images, labels = load_test(dataset)
     tests = [evaluate_on(task.static, jax.device_get(x.best.params), images, labels, dataset.scale) for x in lanes]
     summary = {

@@ -220,14 +220,12 @@ def _write_views(config: ConfigDict, study: Study, folder: Path) -> dict[str, An
     for row in rows:
         if row["number"] in tests:
             row["test/accuracy"] = tests[row["number"]]
-    contents = {"trials.jsonl": workdir.jsonl_bytes(rows)}
+    workdir.write_jsonl(folder / "trials.jsonl", rows)
     best = study.best()
     if best is not None:
         own = trial_config(config, best["config"])
         best = {**best, "config": json.loads(configs.to_json(own))}
-        contents["best.json"] = workdir.json_bytes(best)
-    for name, content in contents.items():
-        workdir.write_bytes(folder / name, content)
+        workdir.write_json(folder / "best.json", best)
     return best
 
 
