@@ -23,12 +23,11 @@ from mlp_jax.runs import card, runtime
 from mlp_jax.runs import config as configs
 from mlp_jax.runs import run as experiment
 from mlp_jax.schedules import DEPENDS_ON_LENGTH
-from mlp_jax.sweeps.database import check_url
 from mlp_jax.sweeps.dialect import parse, to_yaml
+from mlp_jax.sweeps.samplers import Trial
 from mlp_jax.sweeps.space import Space
-from mlp_jax.sweeps.study import Outcome, Study, Trial, open_study
+from mlp_jax.sweeps.study import Outcome, Study, open_study
 
-BATCH = {"grid": 48, "random": 48, "bayes": 8}  # trials claimed at once; TPE learns only between batches
 TELL_SECONDS = 2.0  # finished trials are written to the study together, at most this late
 WAIT_SECONDS = 2.0  # between two looks for trials that another worker may leave behind
 
@@ -36,13 +35,15 @@ WAIT_SECONDS = 2.0  # between two looks for trials that another worker may leave
 def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
     """Searches what `config.sweep` says in the workdir `folder`, or goes on with it; returns best.json's content.
 
-    The study is `folder/study.db`, or the database of `config.storage`, which several workers may share. All other
+    The study is `folder/study.journal`, or in `config.storage`, which several workers may share. All other
     files of the folder are views of it. The test set is read only with `sweep.report_test`.
     """
     space = parse(config.sweep.to_dict(), config, configs.check)
     dataset = experiment.load_for(config, folder)
     experiment.check_against(config, dataset)
     if config.storage:
+        from mlp_jax.sweeps.journal import check_url  # with Optuna, which is slow to import
+
         check_url(config.storage)
     workdir.create(folder)
     with workdir.lock(folder):
@@ -77,7 +78,7 @@ def _search(config: ConfigDict, space: Space, study: Study, dataset: Dataset, fo
     with progress(space.cap or math.inf, "trials") as show, experiment.interruptible(folder):
         try:
             while not study.finished():
-                trials = study.ask(space.batch or BATCH[space.method])
+                trials = study.ask()
                 if not trials and not study.finished():
                     time.sleep(WAIT_SECONDS)
                 last = time.monotonic()
@@ -88,7 +89,7 @@ def _search(config: ConfigDict, space: Space, study: Study, dataset: Dataset, fo
                         told.append((trial, outcome))
                         done += 1
                         if member is not None:
-                            _track(config, folder, trial, member)
+                            _track(config, study, folder, trial, member)
                         if time.monotonic() - last >= TELL_SECONDS:
                             last = _tell(config, study, told, folder)
                         show(done, _best_text(study))
@@ -130,7 +131,11 @@ def _train(
                 active.discard(group)
                 for trial in groups[group][1]:
                     alone = seeds[group][0] if len(groups[group][1]) == 1 else None
-                    yield trial, _outcome(space, seeds[group], trial_config(config, trial.overrides), pruned), alone
+                    yield (
+                        trial,
+                        _outcome(space, seeds[group], trial_config(config, space.overrides(trial.params)), pruned),
+                        alone,
+                    )
                 seeds[group] = [m._replace(lane=None) for m in seeds[group]]
 
 
@@ -141,7 +146,7 @@ def _groups(config: ConfigDict, space: Space, trials: Sequence[Trial]) -> list[t
     """
     groups: dict[str, tuple[ConfigDict, list[Trial]]] = {}
     for trial in trials:
-        own = trial_config(config, trial.overrides)
+        own = trial_config(config, space.overrides(trial.params))
         shareable = own.schedule not in DEPENDS_ON_LENGTH and not space.early_terminate and not space.report_test
         without = {**own.to_dict(), "num_epochs": 0 if shareable else own.num_epochs}
         name = json.dumps([without, None if shareable else trial.number], sort_keys=True)
@@ -197,11 +202,13 @@ def _with_test(outcome: Outcome, member: Member, dataset: Dataset, test: Any) ->
     return Outcome(outcome.value, outcome.pruned, outcome.history, outcome.result, accuracy)
 
 
-def _track(config: ConfigDict, folder: Path, trial: Trial, member: Member) -> None:
+def _track(config: ConfigDict, study: Study, folder: Path, trial: Trial, member: Member) -> None:
     if config.tracker == "none":
         return
     fields = json.loads(configs.to_json(member.config))
-    tracker = open_tracker(config.tracker, fields, folder, trial.name, group=folder.name)
+    tracker = open_tracker(
+        config.tracker, fields, folder, study.space.trial_name(trial.number, trial.params), group=folder.name
+    )
     for record in member.records:
         tracker.log(record, record["epoch"])
     tracker.finish({})

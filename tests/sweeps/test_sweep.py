@@ -13,6 +13,7 @@ from mlp_jax.files import workdir
 from mlp_jax.runs import config as configs
 from mlp_jax.runs.run import run as run_alone
 from mlp_jax.sweeps import sweep
+from mlp_jax.sweeps.samplers import Trial
 from tests.shared.idx_files import make_arrays, write_idx_folder
 from tests.shared.training import small_config
 
@@ -73,10 +74,8 @@ def test_every_trial_is_the_run_of_its_config_alone(data, tmp_path):
 
 
 def test_trials_that_differ_only_in_epochs_share_a_training_unless_the_schedule_depends_on_them(data):
-    from mlp_jax.sweeps.study import Trial
-
     space = sweep.parse(config_for(data).sweep.to_dict(), config_for(data), configs.check)
-    asked = [Trial(n, str(n), {}, {"num_epochs": epochs}, None) for n, epochs in enumerate((1, 3, 2))]
+    asked = [Trial(n, {"num_epochs": epochs}) for n, epochs in enumerate((1, 3, 2))]
     groups = sweep._groups(config_for(data), space, asked)
     assert [(config.num_epochs, len(members)) for config, members in groups] == [(3, 3)]
     cosine = sweep._groups(config_for(data, schedule="cosine"), space, asked)
