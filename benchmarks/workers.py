@@ -63,7 +63,7 @@ def work(url: str, folder: Path, trials: int, batch: int, pause: float, go: Any,
         asked = study.ask()
         asks.append(time.perf_counter() - start)
         if not asked:
-            time.sleep(0.5)
+            time.sleep(2.0)
             continue
         time.sleep(pause)
         start = time.perf_counter()

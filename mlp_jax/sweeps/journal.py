@@ -21,7 +21,6 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from mlp_jax.errors import UserError, not_one_of, redact
 from mlp_jax.files.workdir import read_bytes, reason, write_bytes
@@ -121,8 +120,9 @@ class Storage:
         raise AssertionError("the last pause is None")
 
     def close(self) -> None:
-        """Lets go of the connections."""
-        self._storage.remove_session()
+        """Lets go of the connection; another is made where it is needed. Most servers bear a hundred at a time."""
+        if isinstance(self._storage, RDBStorage):
+            self._storage.engine.dispose()
 
 
 class Entries:
@@ -189,7 +189,9 @@ def check_url(url: str) -> Path | URL:
         return path.absolute() if scheme == "journal" else where
     where = where.set(drivername="postgresql+psycopg")
     try:
-        create_engine(where, **_engine_options(where)).connect().close()
+        engine = create_engine(where, **_engine_options(where))
+        engine.connect().close()
+        engine.dispose()
     except ImportError as error:
         raise UserError(f"storage: {shown} needs a driver ({error}): pip install 'psycopg[binary]'") from None
     except SQLAlchemyError as error:
@@ -198,9 +200,8 @@ def check_url(url: str) -> Path | URL:
 
 
 def _engine_options(where: URL) -> dict[str, Any]:
-    """Connections that last for a transaction: thousands of idle ones are more than a PostgreSQL server bears."""
     seconds = {"timeout": BUSY_SECONDS} if where.drivername == "sqlite" else {"connect_timeout": CONNECT_SECONDS}
-    return {"poolclass": NullPool, "connect_args": seconds}
+    return {"pool_size": 1, "connect_args": seconds}
 
 
 def _first_line(error: Exception) -> str:

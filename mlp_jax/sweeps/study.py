@@ -113,6 +113,7 @@ class Study:
                 self._claim(redo=left, time=self._batches[left].redone)
                 mine = self._mine()
         self._over = not mine and not self._more() and not self._running()
+        self._storage.close()
         self._moved = time.monotonic()
         return mine
 
@@ -145,6 +146,7 @@ class Study:
             if self._trials[trial.number] != trial:
                 name = self.space.trial_name(trial.number, trial.params)
                 print(f"{name} (trial {trial.number}) is dropped: another worker took it over", file=sys.stderr)
+        self._storage.close()
         now = time.monotonic()
         self._moved, self._slowest = now, max(self._slowest, now - self._moved)
 
