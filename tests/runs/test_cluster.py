@@ -290,7 +290,7 @@ def test_processes_that_do_not_meet_are_one_line(asked, monkeypatch):
         raise RuntimeError("DEADLINE_EXCEEDED: nobody came\nat server.cc:17")
 
     monkeypatch.setattr(jax.distributed, "initialize", fail)
-    with pytest.raises(UserError, match="localhost:4711: the processes do not meet: DEADLINE_EXCEEDED: nobody came$"):
+    with pytest.raises(UserError, match=r"localhost:4711: the processes do not meet: DEADLINE_EXCEEDED: nobody came$"):
         cluster.join(Joining("localhost:4711", 2, 0))
 
 
