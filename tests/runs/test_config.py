@@ -33,74 +33,61 @@ from mlp_jax.runs.config import (
 
 ROOT = Path(__file__).parents[2]
 
-# field -> (values allowed, values refused). Each field of configs/default.py has a row.
-FIELDS: dict[str, tuple[list, list]] = {
+# fields -> (values allowed, values refused)
+RULES: dict[str, tuple[list, list]] = {
     "dataset": (["mnist", "digits", "/some/folder", "~/x"], ["", "fashion", "MNIST", "a\0b", None, 3]),
-    "data_dir": (["/data"], ["", 1, "a\nb"]),
     "fallback_dataset": (["", "mnist", "/some/folder"], ["nist", False]),
-    "val_fraction": ([0, 0.0, 0.5, 0.999], [1.0, -0.1, math.nan, "0.1", True, 1 - 1e-12]),
-    "stratified": ([True, False], [0, 1, "true", None]),
+    "data_dir": (["/data"], ["", 1, "a\nb"]),
+    "wandb_project wandb_entity": (["x", ""], [1, "a\tb", None]),
     "seed": ([0, 1, 2**32 - 1], [-1, 2**32, 2**32 + 1, 1.0, "0", True, 10**5000]),
     "seeds": ([1, 5, 65536], [0, -1, 1.5, 65537]),
+    "num_epochs": ([1, 1_000_000], [0, -1, 1.5, 1_000_001]),
+    "early_stopping": ([0, 3], [-1, 0.5]),
+    "batch_size steps_per_call": ([0, 1, 2**31 - 1], [-1, 2**31, 32.0, "32"]),
+    "augment_shift augment_erase": ([0, 2, 1000], [-1, 1001, 0.5]),
+    "stratified decoupled_weight_decay augment_flip probes": ([True, False], [0, 1, "true", None]),
+    "val_fraction dropout_rate label_smoothing ema_decay augment_scale momentum beta beta1 beta2": (
+        [0, 0.0, 0.5, 0.999],
+        [1, 1.0, -0.1, math.nan, "0.1", True, 1 - 1e-9],
+    ),
+    "learning_rate eps decay_epochs": (
+        [1e-3, 1, 0.1, np.float32(0.5)],
+        [0, 0.0, -1, math.nan, math.inf, 1e-50, 1e39, 10**400, "1"],
+    ),
+    "init_scale weight_decay clip_norm mixup_alpha warmup_epochs checkpoint_seconds augment_shear augment_elastic": (
+        [0, 0.01, 2],
+        [-1e-9, math.inf, math.nan, 1e39, "1"],
+    ),
+    "augment_rotation": ([0, 15, 180], [-1, 181, math.nan]),
+    "decay_rate": ([0.5, 1], [0, -0.5, 1.1]),
+    "final_factor": ([0, 0.1, 1], [-0.1, 1.1]),
     "hidden_sizes": (
         [(), [], (1,), [128, 64], (1 << 20,), np.array([8, 8])],
         [128, (0,), (-1,), (1.5,), (True,), ("128",), ((1, 2),), ((1 << 20) + 1,), (1,) * 1001, "128"],
+    ),
+    "mesh": (
+        ["", "data:8", "lanes:2", "fsdp:4", "lanes:2,data:4,fsdp:2"],
+        ["8", "data", "data:0", "data:-1", "data:2,data:2", "rows:2", "data:2,", "lanes:1,lanes:2", "data:٣"],
     ),
     "activation": (
         ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "swish"],
         ["ReLU", "", "softplus", 0],
     ),
     "init": (["random", "xavier", "he", "zeros"], ["Xavier", "glorot", ""]),
-    "init_scale": ([0, 0.01, 2], [-0.1, math.inf, math.nan, "1"]),
-    "dropout_rate": ([0, 0.5, 0.99], [1, 1.0, -0.5, 1 - 1e-9, math.nan]),
     "loss": (["cross_entropy", "mse"], ["MSE", "mean_squared_error", ""]),
-    "weight_decay": ([0, 5e-4, 1], [-1e-9, math.inf, 1e39]),
-    "decoupled_weight_decay": ([True, False], [0, "yes"]),
-    "clip_norm": ([0, 1.0], [-1, math.nan]),
     "norm": (["none", "layer"], ["batch", "", True]),
-    "label_smoothing": ([0, 0.1], [1, -0.1, math.nan]),
-    "mixup_alpha": ([0, 0.2, 1], [-0.1, math.inf, math.nan]),
-    "ema_decay": ([0, 0.999], [1, -0.1, 1 - 1e-9]),
-    "augment_flip": ([True, False], [1, "left"]),
-    "augment_shift": ([0, 2, 1000], [-1, 1001, 0.5]),
-    "augment_rotation": ([0, 15, 180], [-1, 181, math.nan]),
-    "augment_scale": ([0, 0.15], [1, -0.1]),
-    "augment_shear": ([0, 0.2], [-0.1, math.inf]),
-    "augment_elastic": ([0, 2.5], [-1, math.nan]),
-    "augment_erase": ([0, 8], [-1, 1001, 2.5]),
     "optimizer": (["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"], ["SGD", "nag", "adamw", ""]),
-    "learning_rate": ([1e-3, 1, 0.1, np.float32(0.5)], [0, 0.0, -1, math.nan, math.inf, 1e-50, 1e39, 10**400, "1"]),
-    "momentum": ([0, 0.9], [1, -0.1, 1.5]),
-    "beta": ([0, 0.9], [1, -0.1, 1 - 1e-9]),
-    "beta1": ([0, 0.9], [1, -0.1]),
-    "beta2": ([0, 0.999], [1.0, -0.1, 1 - 1e-9]),
-    "eps": ([1e-8, 1], [0, -1e-8, 1e-50]),
     "schedule": (["constant", "step", "exponential", "cosine"], ["linear", ""]),
-    "warmup_epochs": ([0, 0.5], [-1, math.inf]),
-    "decay_rate": ([0.5, 1], [0, -0.5, 1.1]),
-    "decay_epochs": ([0.5, 5], [0, -1]),
-    "final_factor": ([0, 0.1, 1], [-0.1, 1.1]),
-    "batch_size": ([0, 1, 2**31 - 1], [-1, 2**31, 32.0, "32"]),
-    "num_epochs": ([1, 1_000_000], [0, -1, 1.5, 1_000_001]),
-    "early_stopping": ([0, 3], [-1, 0.5]),
     "gradient": (["autodiff", "backprop"], ["jax", ""]),
     "precision": (["float32", "tf32", "bfloat16", "float64"], ["float16", "fp32", ""]),
-    "probes": ([True, False], [1]),
-    "mesh": (
-        ["", "data:8", "lanes:2", "fsdp:4", "lanes:2,data:4,fsdp:2"],
-        ["8", "data", "data:0", "data:-1", "data:2,data:2", "rows:2", "data:2,", "lanes:1,lanes:2", "data:٣"],
-    ),
-    "steps_per_call": ([0, 100], [-1, 1.0]),
     "evaluate_split": (["test", "validation", "train"], ["", "val"]),
     "resume": (["strict", "changed", "never"], ["", "yes"]),
-    "checkpoint_seconds": ([0, 60, 0.5], [-1, math.nan]),
     "tracker": (["none", "wandb", "tensorboard"], ["", "mlflow"]),
-    "wandb_project": (["x", ""], [1, "a\tb"]),
-    "wandb_entity": (["", "me"], [None]),
 }
+FIELDS = {field: rule for fields, rule in RULES.items() for field in fields.split()}
 
 
-def test_every_field_has_a_row():
+def test_every_field_has_a_rule():
     assert set(FIELDS) == set(default.get_config())
 
 
@@ -114,12 +101,8 @@ def test_what_a_field_allows(field):
         if kind is not str:
             np.testing.assert_array_equal(kept, value)
     for value in refused:
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError, match=rf"^{field}: .{{1,500}}$"):
             check(field, value)
-        message = str(caught.value)
-        assert message.startswith(f"{field}: ")
-        assert "\n" not in message
-        assert len(message) < 500
 
 
 def test_the_default_config_and_every_committed_one_are_valid():
@@ -252,11 +235,8 @@ def test_no_password_reaches_config_json():
 
 
 def test_a_field_that_an_older_version_did_not_write_gets_its_default(tmp_path):
-    fields = json.loads(to_json(default.get_config()))
-    del fields["probes"], fields["mesh"]
-    (tmp_path / FILE).write_text(json.dumps(fields))
-    again = from_json(tmp_path / FILE)
-    assert (again.probes, again.mesh) == (False, "")
+    (tmp_path / FILE).write_text('{"seed": 3}')
+    assert from_json(tmp_path / FILE) == complete({"seed": 3})
 
 
 def test_the_fingerprint_is_of_what_decides_the_numbers():
@@ -283,15 +263,12 @@ def test_the_fingerprint_is_the_same_in_another_process():
 @pytest.mark.parametrize(
     ("old", "new", "refused"),
     [
-        ({}, {}, None),
         ({}, {"tracker": "wandb", "data_dir": "/x", "mesh": "data:2", "checkpoint_seconds": 1.0}, None),
         ({}, {"learning_rate": 0.01}, "learning_rate .0.001, now 0.01."),
         ({}, {"learning_rate": 0.01, "activation": "tanh"}, "activation .*, learning_rate"),
         ({}, {"learning_rate": 0.01, "resume": "changed"}, None),
-        ({}, {"learning_rate": 0.01, "resume": "never"}, None),
         ({}, {"num_epochs": 11}, None),
         ({}, {"num_epochs": 9}, "num_epochs .10, now 9."),
-        ({}, {"num_epochs": 9, "resume": "changed"}, None),
         ({"schedule": "cosine"}, {"schedule": "cosine", "num_epochs": 11}, "num_epochs"),
         ({"schedule": "step"}, {"schedule": "step", "num_epochs": 11}, None),
         ({}, {"seed": 1, "resume": "changed"}, "seed .0, now 1."),

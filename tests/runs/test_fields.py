@@ -35,22 +35,6 @@ class Row(NamedTuple):
     given: dict[str, Any] = {}  # noqa: RUF012
 
 
-def epochs(config, folder):
-    return len([event for event in train(config) if event.record])
-
-
-def calls(config, folder):
-    return len(train(config))
-
-
-def logged_names(config, folder):
-    return sorted(train(config)[-1].record)
-
-
-def best_parameters(config, folder):
-    return [leaf.tobytes() for leaf in leaves(train(config)[-1].lane.best.params)]
-
-
 def devices(config, folder):
     task = small_task(config, None, placements(config.mesh)[0])
     return len(task.train_indices), task.validation.indices.sharding.num_devices
@@ -65,20 +49,8 @@ def workdir_of(config, folder):
     return folder / "run"
 
 
-def trained_on(config, folder):
-    return json.loads((workdir_of(config, folder) / "data.json").read_text())["fingerprint"]
-
-
-def seeds_in_the_summary(config, folder):
-    return len(json.loads((workdir_of(config, folder) / "summary.json").read_text()).get("seeds", [0]))
-
-
-def checkpoints_left(config, folder):
-    return len(checkpoints(workdir_of(config, folder)))
-
-
-def event_files(config, folder):
-    return len(list(workdir_of(config, folder).rglob("events.out.tfevents.*")))
+def content(config, folder, name):
+    return json.loads((workdir_of(config, folder) / name).read_text())
 
 
 def file_of_an_evaluation(config, folder):
@@ -131,13 +103,13 @@ def what_wandb_is_asked(config, folder):
 
 
 ROWS: dict[str, Row] = {
-    "dataset": Row("digits", trained_on),
+    "dataset": Row("digits", lambda config, folder: content(config, folder, "data.json")["fingerprint"]),
     "data_dir": Row("other", named_folder),
     "fallback_dataset": Row("", trained_on_when_unreachable),
     "val_fraction": Row(0.3),
     "stratified": Row(True),
     "seed": Row(1),
-    "seeds": Row(2, seeds_in_the_summary),
+    "seeds": Row(2, lambda config, folder: "seeds" in content(config, folder, "summary.json")),
     "hidden_sizes": Row((8, 7)),
     "activation": Row("tanh"),
     "init": Row("xavier"),
@@ -149,7 +121,7 @@ ROWS: dict[str, Row] = {
     "decoupled_weight_decay": Row(True, given={"weight_decay": 0.1}),
     "label_smoothing": Row(0.1),
     "mixup_alpha": Row(0.2),
-    "ema_decay": Row(0.9, best_parameters),
+    "ema_decay": Row(0.9, lambda config, _: [leaf.tobytes() for leaf in leaves(train(config)[-1].lane.best.params)]),
     "augment_flip": Row(True),
     "augment_shift": Row(1),
     "augment_rotation": Row(30.0),
@@ -172,16 +144,22 @@ ROWS: dict[str, Row] = {
     "final_factor": Row(0.5, given={"schedule": "cosine"}),
     "batch_size": Row(15),
     "num_epochs": Row(3),
-    "early_stopping": Row(1, epochs, {"num_epochs": 60, "learning_rate": 0.02}),
+    "early_stopping": Row(
+        1, lambda config, _: train(config)[-1].record["epoch"], {"num_epochs": 60, "learning_rate": 0.02}
+    ),
     "gradient": Row("backprop", given={"activation": "gelu", "loss": "mse", "num_epochs": 20}),
     "precision": Row("bfloat16"),
-    "probes": Row(True, logged_names),
+    "probes": Row(True, lambda config, _: sorted(train(config)[-1].record)),
     "evaluate_split": Row("train", file_of_an_evaluation),
     "mesh": Row("data:2", devices, {"mesh": "data:1"}),
-    "steps_per_call": Row(2, calls),
+    "steps_per_call": Row(2, lambda config, _: len(train(config))),
     "resume": Row("changed", what_a_resume_refuses),
-    "checkpoint_seconds": Row(0.0, checkpoints_left, {"num_epochs": 4}),
-    "tracker": Row("tensorboard", event_files),
+    "checkpoint_seconds": Row(
+        0.0, lambda config, folder: len(checkpoints(workdir_of(config, folder))), {"num_epochs": 4}
+    ),
+    "tracker": Row(
+        "tensorboard", lambda config, folder: list(workdir_of(config, folder).glob("**/events.out.*")) != []
+    ),
     "wandb_project": Row("another", what_wandb_is_asked),
     "wandb_entity": Row("someone", what_wandb_is_asked),
 }
