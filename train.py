@@ -1,6 +1,7 @@
 """The assignment's command line: its 18 flags become a config, and the config the same run that main.py trains."""
 
 import argparse
+import re
 import signal
 import sys
 from typing import Any, NoReturn
@@ -9,9 +10,9 @@ from ml_collections import ConfigDict
 
 from main import exit_status
 from main import train as train_config
-from mlp_jax.errors import UserError
-from mlp_jax.runs import config as configs
-from mlp_jax.runs import spelling
+from mlp_jax.errors import UserError, as_flag, shown
+from mlp_jax.runs.config import complete, override, validate
+from mlp_jax.runs.spelling import MOST_LAYERS, canonical, sizes
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,62 +39,57 @@ FLAGS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("-w_d", "--weight_decay", "weight_decay", 0.0, "λ of the L2 penalty λ/2·‖W‖²"),
     ("-w_i", "--weight_init", "init", "xavier", "random, Xavier, He, zeros"),
     ("-nhl", "--num_layers", "num_layers", 3, "hidden layers"),
-    ("-sz", "--hidden_size", "hidden_size", "128", "neurons in each hidden layer; several numbers: one a layer"),
+    ("-sz", "--hidden_size", "hidden_size", ["128"], "neurons in each hidden layer; several numbers: one a layer"),
     ("-a", "--activation", "activation", "relu", "identity, sigmoid, tanh, ReLU, leaky_relu, elu, gelu, swish"),
 )
 ALIASES = {"-wd": "-w_d", "-wi": "-w_i", "--weight_decay_rate": "-w_d"}
 
 
 def parser() -> argparse.ArgumentParser:
-    """The 18 flags with their defaults."""
-    result = _Parser(prog="train.py", description="Train a multilayer perceptron.", allow_abbrev=False)
+    """The 18 flags; what is not given is left out."""
+    result = _Parser(
+        prog="train.py",
+        description="Train a multilayer perceptron.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
     for short, long, field, default, text in FLAGS:
-        shown = f"{text} (default: {default if default != '' else 'none'})"
-        names = [short, long, *(alias for alias, of in ALIASES.items() if of == short)]
-        many = {"nargs": "+"} if field == "hidden_size" else {}
-        result.add_argument(*names, dest=field, metavar=field.upper(), default=None, help=shown, **many)  # type: ignore[arg-type]
+        kind: dict[str, Any] = {"dest": field, "nargs": "+" if field == "hidden_size" else None}
+        about = f"{text} (default: {as_flag(default) or 'none'})"
+        result.add_argument(short, long, metavar=field.upper(), help=about, **kind)
+        # Without -batch_size argparse would read it as -b with the value 'atch_size'.
+        aliases = [long[1:], *(alias for alias, flag in ALIASES.items() if flag == short)]
+        if aliases != [short]:
+            result.add_argument(*aliases, help=argparse.SUPPRESS, **kind)
     return result
 
 
 def to_config(argv: list[str]) -> ConfigDict:
     """The config that the flags in `argv` mean, checked."""
-    given = {name: value for name, value in vars(parser().parse_args(_long(argv))).items() if value is not None}
+    given = vars(parser().parse_args(argv))
+    usual = complete({})
     fields: dict[str, Any] = {field: default for _, _, field, default, _ in FLAGS} | given
-    flag_of = {field: short for short, _, field, _, _ in FLAGS}
     fields["hidden_sizes"] = _hidden_sizes(fields.pop("num_layers"), fields.pop("hidden_size"), "num_layers" in given)
     fields["tracker"] = "wandb" if {"wandb_project", "wandb_entity"} & given.keys() else "none"
-    if fields["tracker"] == "wandb" and not fields["wandb_project"]:
-        fields["wandb_project"] = configs.complete({}).wandb_project
-    texts = [(name, str(spelling.canonical(name, value))) for name, value in fields.items() if name != "hidden_sizes"]
+    fields["wandb_project"] = fields["wandb_project"] or usual.wandb_project
     try:
-        config = configs.override(configs.complete({}), [pair for pair in texts if pair[1] or pair[0] in given])
-        config.hidden_sizes = configs.check("hidden_sizes", fields["hidden_sizes"])
-        configs.validate(config)
+        config = override(usual, [(field, as_flag(canonical(field, value))) for field, value in fields.items()])
+        validate(config)
     except UserError as error:
         field, colon, rest = str(error).partition(":")
-        raise UserError(f"{flag_of.get(field, field)}{colon}{rest}") from error
+        flag = {field: short for short, _, field, _, _ in FLAGS}.get(field, field)
+        raise UserError(f"{flag}{colon}{rest}") from error
     return config
 
 
-def _long(argv: list[str]) -> list[str]:
-    """-batch_size as --batch_size: argparse would read it as -b with the value 'atch_size'."""
-    names = {long[1:]: long for _, long, *_ in FLAGS}
-    shorts = {short for short, *_ in FLAGS}
-    tokens = []
-    for token in argv:
-        name, equals, value = token.partition("=")
-        tokens.append(names[name] + equals + value if name in names and name not in shorts else token)
-    return tokens
-
-
-def _hidden_sizes(num_layers: Any, hidden_size: Any, layers_given: bool) -> tuple[int, ...]:
-    if not str(num_layers).strip().isdigit() or int(num_layers) > spelling.MOST_LAYERS:
-        raise UserError(f"-nhl: {num_layers!r} is not a whole number from 0 to {spelling.MOST_LAYERS}")
+def _hidden_sizes(num_layers: Any, hidden_size: list[str], layers_given: bool) -> tuple[int, ...]:
+    if not re.fullmatch(r"\s*\d{1,4}\s*", str(num_layers)) or int(num_layers) > MOST_LAYERS:
+        raise UserError(f"-nhl: {shown(num_layers)} is not a whole number from 0 to {MOST_LAYERS}")
     try:
-        widths = spelling.sizes(hidden_size if isinstance(hidden_size, str) else ",".join(hidden_size))
+        widths = sizes(",".join(hidden_size))
     except UserError:
-        shown = hidden_size if isinstance(hidden_size, str) else " ".join(hidden_size)
-        raise UserError(f"-sz: {shown!r} is not one width for all layers or one a layer, as 128 64 32") from None
+        given = shown(" ".join(hidden_size))
+        raise UserError(f"-sz: {given} is not one width for all layers or one a layer, as 128 64 32") from None
     if len(widths) == 1:
         return widths * int(num_layers)
     if layers_given and len(widths) != int(num_layers):

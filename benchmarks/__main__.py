@@ -84,12 +84,12 @@ def lanes_on_cpu(options: argparse.Namespace) -> dict[str, float]:
 
 def lanes_on_accelerator(options: argparse.Namespace) -> dict[str, Any]:
     """Populations of 1 to 4,096 lanes: seconds an epoch of a net, shares of matrix peak and of memory bandwidth."""
-    from benchmarks.program import COMPILE_SECONDS, lanes_abreast
+    from benchmarks.program import COMPILE_SECONDS, lanes_side_by_side
 
     limit, table = bandwidth(), {}
     for count in (1, 4, 16, 64, 256, 1024, 4096):
         job = Job(32, 54_000 if count <= 64 else 3_200)
-        seconds = min(in_turn({"lanes": lanes_abreast(job, count)}, options.repeats)["lanes"])
+        seconds = min(in_turn({"lanes": lanes_side_by_side(job, count)}, options.repeats)["lanes"])
         weights = sum(a * b for a, b in zip(job.sizes[:-1], job.sizes[1:], strict=True))
         # Of a step at least: w, m and v read and written, w read twice more by the products, the gradient both ways.
         traffic = 4 * weights * 10 * count * job.examples / job.batch

@@ -55,7 +55,8 @@ def train_alone(config: Any, dataset: Any, mesh: str) -> tuple[Any, list[float],
     """The lane on the host, the seconds of its epochs, and those of compiling."""
     import jax
 
-    from mlp_jax.lanes.fit import Compiler, fit, make_task, place_data
+    from mlp_jax.lanes.compile import Compiler
+    from mlp_jax.lanes.fit import fit, make_task, place_data
     from mlp_jax.lanes.placement import placements
 
     place = placements(mesh)[0]

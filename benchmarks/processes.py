@@ -20,7 +20,8 @@ from mlp_jax.runs import runtime
 c = config.complete({{"dataset": "digits", "num_epochs": 1}})
 runtime.prepare(c)
 from mlp_jax.data.datasets import load
-from mlp_jax.lanes.fit import Compiler, fit, make_task, place_data
+from mlp_jax.lanes.compile import Compiler
+from mlp_jax.lanes.fit import fit, make_task, place_data
 from mlp_jax.lanes.placement import placements
 d = load("digits", "", "")
 p = placements("")[0]
@@ -96,10 +97,8 @@ def _python(cache: str, *arguments: str) -> str:
 
 def _write_images(folder: Path, count: int) -> None:
     from benchmarks.jobs import data
-    from mlp_jax.data.idx import encode
+    from tests.shared.idx_files import STEMS, write_idx_folder
 
-    folder.mkdir()
     images, labels = data(count)
-    for stem, n in (("train", count), ("t10k", 1000)):
-        (folder / f"{stem}-images-idx3-ubyte").write_bytes(encode(images[:n].reshape(-1, 28, 28)))
-        (folder / f"{stem}-labels-idx1-ubyte").write_bytes(encode(labels[:n]))
+    images = images.reshape(-1, 28, 28)
+    write_idx_folder(folder, dict(zip(STEMS, (images, labels, images[:1000], labels[:1000]), strict=True)))

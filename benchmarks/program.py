@@ -12,7 +12,8 @@ from benchmarks import reference
 from benchmarks.jobs import Job, data
 from benchmarks.measure import Epoch
 from mlp_jax.data.datasets import Dataset
-from mlp_jax.lanes.fit import Compiler, Task, make_task, order_of, place_data
+from mlp_jax.lanes.compile import Compiler
+from mlp_jax.lanes.fit import Chunk, Task, make_task, order_of, place_data
 from mlp_jax.lanes.placement import placements
 from mlp_jax.runs import config
 
@@ -66,23 +67,20 @@ def lanes_in_turn(job: Job) -> Epoch:
     return epoch
 
 
-def lanes_abreast(job: Job, count: int) -> Epoch:
+def lanes_side_by_side(job: Job, count: int) -> Epoch:
     """`count` lanes side by side on one device, as a population trains on an accelerator."""
-    from mlp_jax.lanes.abreast import compile_abreast, stack
-
     tasks = [task_of(job, learning_rate=1e-3 / (1 + index)) for index in range(min(count, 2))]
-    tasks = (tasks * count)[:count]
+    chunk, first = Chunk((tasks * count)[:count], count, True), tasks[0]
     start = time.perf_counter()
-    program = compile_abreast(Compiler(), tasks, True)
+    program = Compiler().side_by_side(chunk)
     COMPILE_SECONDS[job] = time.perf_counter() - start
-    order, first = order_of(tasks[0], 1), tasks[0]
-    hparams, keys = stack([task.hparams for task in tasks]), stack([task.keys for task in tasks])
-    lane = program.init(hparams, keys)
+    order = chunk.orders(1)
+    lane = program.init(chunk.hparams, chunk.keys)
     steps = order.indices.shape[0]
 
     def epoch() -> None:
         nonlocal lane
-        lane = program.train_steps(hparams, keys, first.data, order, lane, np.int32(0), np.int32(steps))
+        lane = program.train_steps(chunk.hparams, chunk.keys, first.data, order, lane, np.int32(0), np.int32(steps))
         jax.block_until_ready(lane)
 
     return epoch

@@ -28,7 +28,8 @@ def measure(meshes: list[str], batches: list[int], steps: int, repeats: int) -> 
     import jax
 
     from mlp_jax.data.datasets import Dataset
-    from mlp_jax.lanes.fit import Compiler, make_task, order_of, place_data
+    from mlp_jax.lanes.compile import Compiler
+    from mlp_jax.lanes.fit import make_task, order_of, place_data
     from mlp_jax.lanes.placement import placements
     from mlp_jax.runs.config import complete
 

@@ -3,8 +3,9 @@
     python main.py --config=configs/sweep_grid.py
 
 The parameters are nested loops in this order, the last one running fastest: activation (sigmoid, tanh, relu), optimizer
-(sgd first, nadam last), learning_rate. A parameter of your own finds its place by the list in mlp_jax/space.py, what
-shapes the compiled program outermost and num_epochs innermost. With --config.sweep.run_cap=12 only sigmoid is tried.
+(sgd first, nadam last), learning_rate. A parameter of your own finds its place by the list in
+mlp_jax/sweeps/space.py, what shapes the compiled program outermost and num_epochs innermost. With
+--config.sweep.run_cap=12 only sigmoid is tried.
 """
 
 from ml_collections import ConfigDict

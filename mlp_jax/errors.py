@@ -1,8 +1,10 @@
-"""The errors that a user sees as one line without a traceback, and what no line may show."""
+"""The errors that a user sees as one line without a traceback, how lines quote values, and what no line may show."""
 
 import difflib
 import os
 import re
+import reprlib
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,12 +23,34 @@ class Interrupted(Exception):
     """A signal ended a run after its checkpoint. The message says how to go on."""
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number that float64 can hold; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: in one line, however long or deep it is."""
+    quote = reprlib.Repr()
+    quote.maxstring = quote.maxother = 80
+    try:
+        return quote.repr(value)
+    except ValueError:  # an int of more than 4300 digits
+        return "a number too long to print"
+
+
 def not_one_of(name: str, given: object, allowed: Iterable[object]) -> UserError:
     """The error for a value outside a list of choices, with the nearest choice for a misspelt one."""
-    choices = [str(choice) for choice in allowed]
-    nearest = difflib.get_close_matches(str(given), choices, n=1)
+    choices, quoted = [str(choice) for choice in allowed], shown(given)
+    word = quoted.strip("'")
+    longer = [choice for choice in choices if word and choice.startswith(word)]
+    nearest = longer or difflib.get_close_matches(word, choices, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    return UserError(f"{name}: {given!r} is not one of {', '.join(choices)}{hint}")
+    return UserError(f"{name}: {quoted} is not one of {', '.join(choices)}{hint}")
+
+
+def as_flag(value: object) -> str:
+    """A config value as the command line takes it: a tuple as 128,64 and the empty one as ()."""
+    return ",".join(map(str, value)) or "()" if isinstance(value, list | tuple) else str(value)
 
 
 def redact(value: Any) -> Any:

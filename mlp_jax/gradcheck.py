@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from mlp_jax.gradients import GRADIENTS, objective
+from mlp_jax.gradients import GRADIENTS, Step, objective
 from mlp_jax.hparams import Hparams, Static, split_config
 from mlp_jax.losses import LOSSES, smooth
 from mlp_jax.model import ACTIVATIONS, Layer, Params, forward
@@ -46,13 +46,10 @@ class Row(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Where a gradient is taken: the arguments of `objective`, in their order."""
+    """Where a gradient is taken."""
 
     params: Params
-    inputs: Array
-    targets: Array
-    weights: Array
-    masks: tuple[Array, ...]
+    step: Step
 
 
 def report(config: Any) -> tuple[str, bool]:
@@ -77,17 +74,17 @@ def check(static: Static, hparams: Hparams) -> list[Row]:
     rows = []
     for dropout in (True, False):
         for attempt in count():
-            point = _far_from_kinks(static, dropout, attempt)
-            point = point._replace(targets=smooth(point.targets, share))
+            params, step = _far_from_kinks(static, dropout, attempt)
+            step = step._replace(targets=smooth(step.targets, share))
             # Masks of ones are no dropout, and let one compiled program of probes serve both.
-            arguments = point if dropout else point._replace(masks=())
-            hand = [GRADIENTS["backprop"](each, hparams, *arguments)[1] for each in objectives]
+            point, step = Point(params, step), step if dropout else step._replace(masks=())
+            hand = [GRADIENTS["backprop"](each, hparams, params, step)[1] for each in objectives]
             gradients = jnp.stack([ravel_pytree(gradient)[0] for gradient in hand])
             products, quotients, crossed = _along_probes(objectives, hparams, point, gradients, entries)
             if not crossed:
                 break
         for each, by_hand, a, n in zip(objectives, hand, products.T, quotients.T, strict=True):
-            by_jax = GRADIENTS["autodiff"](each, hparams, *arguments)[1]
+            by_jax = GRADIENTS["autodiff"](each, hparams, params, step)[1]
             leaves = zip(jax.tree.leaves(by_hand), jax.tree.leaves(by_jax), strict=True)
             worst = float(np.max([relative_error(*pair) for pair in leaves]))  # NaN is the largest
             rows.append(Row(each.activation, each.loss, dropout, each.l2, worst, relative_error(a, n)))
@@ -115,28 +112,24 @@ def _draw(static: Static, dropout: bool, rng: np.random.Generator) -> Point:
     layers = []
     for n_in, n_out in pairwise(sizes):
         bound = (6 / (n_in + n_out)) ** 0.5
-        weights = rng.uniform(-bound, bound, (n_in, n_out))
-        layers.append(Layer(jnp.asarray(weights), jnp.asarray(rng.normal(size=n_out))))
-    targets = np.eye(sizes[-1])[rng.integers(sizes[-1], size=BATCH)]
+        w = rng.uniform(-bound, bound, (n_in, n_out))
+        layers.append(Layer(jnp.asarray(w), jnp.asarray(rng.normal(size=n_out))))
+    targets = jnp.asarray(np.eye(sizes[-1])[rng.integers(sizes[-1], size=BATCH)])
     rate = DROPOUT_RATE if dropout else 0.0
-    return Point(
-        tuple(layers),
-        jnp.asarray(rng.random((BATCH, sizes[0]))),
-        jnp.asarray(targets),
-        jnp.full(BATCH, 1 / BATCH, static.dtype),
-        tuple(jnp.asarray((rng.random((BATCH, width)) >= rate) / (1 - rate)) for width in sizes[1:-1]),
-    )
+    inputs, weights = jnp.asarray(rng.random((BATCH, sizes[0]))), jnp.full(BATCH, 1 / BATCH, static.dtype)
+    masks = tuple(jnp.asarray((rng.random((BATCH, width)) >= rate) / (1 - rate)) for width in sizes[1:-1])
+    return Point(tuple(layers), Step(inputs, targets, weights, masks))
 
 
 def _far_from_kinks(static: Static, dropout: bool, attempt: int) -> Point:
     """Of some random points the one whose pre-activation nearest to zero is the farthest."""
     rng = np.random.default_rng(attempt)
     points = [_draw(static, dropout, rng) for _ in range(CANDIDATES)]
-    return max(points, key=lambda point: float(jnp.min(jnp.abs(_pre_activations(static, point, point.params)))))
+    return max(points, key=lambda point: float(jnp.min(jnp.abs(_pre_activations(static, *point)))))
 
 
-def _pre_activations(static: Static, point: Point, params: Params) -> Array:
-    _, cache = forward(params, point.inputs, static.activation, point.masks, static.precision, static.norm)
+def _pre_activations(static: Static, params: Params, step: Step) -> Array:
+    _, cache = forward(params, step.inputs, masks=step.masks, **static.net)
     return jnp.concatenate([jnp.ones(1, static.dtype), *(z.ravel() for z in cache.pre_activations)])
 
 
@@ -152,8 +145,8 @@ def _along_probes(
 
     def at(theta: Array) -> tuple[Array, Array]:
         params = unravel(theta)
-        values = [objective(each, hparams, params, *point[1:])[0] for each in objectives]
-        return jnp.stack(values), _pre_activations(objectives[0], point, params) > 0
+        values = [objective(each, hparams, params, point.step)[0] for each in objectives]
+        return jnp.stack(values), _pre_activations(objectives[0], params, point.step) > 0
 
     def one_entry(probe: Array) -> Array:
         return jnp.zeros_like(theta).at[entries[probe]].set(1)

@@ -5,6 +5,7 @@ the batch and 0 for rows that only fill it up, so a short batch divides by its o
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,56 +15,36 @@ from mlp_jax.hparams import Hparams, Static
 from mlp_jax.losses import LOSSES, l2_penalty
 from mlp_jax.model import ACTIVATIONS, NORMS, PRECISIONS, Layer, Params, forward
 
+
+class Step(NamedTuple):
+    """The batch of a step: `inputs` (batch, in), `targets` (batch, classes), `weights` (batch,), dropout's masks."""
+
+    inputs: Array
+    targets: Array
+    weights: Array
+    masks: tuple[Array, ...] = ()
+
+
 Gradient = tuple[tuple[Array, Array], Params]  # (objective, logits), gradient
 
 
-def objective(
-    static: Static,
-    hparams: Hparams,
-    params: Params,
-    inputs: Array,
-    targets: Array,
-    weights: Array,
-    masks: tuple[Array, ...] = (),
-) -> tuple[Array, Array]:
-    """(objective, logits) of a batch: `inputs` (batch, in), `targets` (batch, classes), `weights` (batch,)."""
-    logits, _ = forward(params, inputs, static.activation, masks, static.precision, static.norm)
-    return _objective(static, hparams, params, logits, targets, weights), logits
+def objective(static: Static, hparams: Hparams, params: Params, step: Step) -> tuple[Array, Array]:
+    """(objective, logits) of a batch."""
+    logits, _ = forward(params, step.inputs, masks=step.masks, **static.net)
+    return _objective(static, hparams, params, step, logits), logits
 
 
-def _objective(
-    static: Static, hparams: Hparams, params: Params, logits: Array, targets: Array, weights: Array
-) -> Array:
-    value = jnp.sum(weights * LOSSES[static.loss].value(logits, targets))
+def _objective(static: Static, hparams: Hparams, params: Params, step: Step, logits: Array) -> Array:
+    value = jnp.sum(step.weights * LOSSES[static.loss].value(logits, step.targets))
     return value + l2_penalty((layer.w for layer in params), hparams.weight_decay) if static.l2 else value
 
 
-def autodiff(
-    static: Static,
-    hparams: Hparams,
-    params: Params,
-    inputs: Array,
-    targets: Array,
-    weights: Array,
-    masks: tuple[Array, ...] = (),
-) -> Gradient:
+def autodiff(static: Static, hparams: Hparams, params: Params, step: Step) -> Gradient:
     """The gradient of `objective` by the parameters, by `jax.value_and_grad`."""
-
-    def of_params(params: Params) -> tuple[Array, Array]:
-        return objective(static, hparams, params, inputs, targets, weights, masks)
-
-    return jax.value_and_grad(of_params, has_aux=True)(params)
+    return jax.value_and_grad(lambda params: objective(static, hparams, params, step), has_aux=True)(params)
 
 
-def backprop(
-    static: Static,
-    hparams: Hparams,
-    params: Params,
-    inputs: Array,
-    targets: Array,
-    weights: Array,
-    masks: tuple[Array, ...] = (),
-) -> Gradient:
+def backprop(static: Static, hparams: Hparams, params: Params, step: Step) -> Gradient:
     """The same gradient derived by hand, from the last layer to the first (Rumelhart, Hinton & Williams 1986).
 
     δ_L = weight_n·∂ℓ/∂logits; then for each layer ∂/∂w_l = h_{l−1}^T·δ_l + λw_l, ∂/∂b_l = Σ_n δ_l, and
@@ -72,8 +53,8 @@ def backprop(
     """
     df, product = ACTIVATIONS[static.activation].df, PRECISIONS[static.precision]
     norm_delta = NORMS[static.norm].delta
-    logits, cache = forward(params, inputs, static.activation, masks, static.precision, static.norm)
-    delta = weights[:, None] * LOSSES[static.loss].delta(logits, targets)
+    logits, cache = forward(params, step.inputs, masks=step.masks, **static.net)
+    delta = step.weights[:, None] * LOSSES[static.loss].delta(logits, step.targets)
     grads: list[Layer] = []
     for index in reversed(range(len(params))):
         w, grad_b = params[index].w, jnp.sum(delta, axis=0)
@@ -83,10 +64,10 @@ def backprop(
         grads.append(Layer(grad_w + hparams.weight_decay * w if static.l2 else grad_w, grad_b))
         if index > 0:
             below = product(delta, w.T)
-            if masks:
-                below = below * masks[index - 1]
+            if step.masks:
+                below = below * step.masks[index - 1]
             delta = below * df(cache.pre_activations[index - 1], cache.activations[index - 1])
-    return (_objective(static, hparams, params, logits, targets, weights), logits), tuple(reversed(grads))
+    return (_objective(static, hparams, params, step, logits), logits), tuple(reversed(grads))
 
 
 GRADIENTS: dict[str, Callable[..., Gradient]] = {"autodiff": autodiff, "backprop": backprop}

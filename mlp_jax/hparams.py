@@ -1,4 +1,4 @@
-"""The compile boundary: what of a config is baked into a program, and what flows through it.
+"""The two halves of a config: what is compiled into a program, and the numbers that flow through it.
 
 `Static` holds sizes, names and which features exist; a change of it compiles anew. `Hparams` holds the numbers, all
 traced; a change of them does not. A feature whose number is zero is left out of the program, since one that is
@@ -47,21 +47,13 @@ class Static(NamedTuple):
     @property
     def evaluated(self) -> "Static":
         """What the end of an epoch reads, likewise: neither the optimizer nor the batches."""
-        return self.trained._replace(
-            optimizer="",
-            schedule="",
-            gradient="",
-            batch_size=0,
-            dropout=False,
-            l2=False,
-            decoupled_weight_decay=False,
-            clip=False,
-            warmup=False,
-            smoothing=False,
-            mixup=False,
-            distortions=(),
-            image_shape=(0, 0),
-        )
+        read = ("sizes", "activation", "loss", "precision", "probes", "norm", "ema")
+        return Static._make(value if name in read else type(value)() for name, value in self._asdict().items())
+
+    @property
+    def net(self) -> dict[str, str]:
+        """The arguments of `model.forward` that are the same for every batch."""
+        return {"activation": self.activation, "precision": self.precision, "norm": self.norm}
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -102,22 +94,16 @@ def split_config(
     Only a program that trains on distorted images needs their shape.
     """
     distortions = tuple(name for name in DISTORTIONS if config[f"augment_{name}"] > 0)
+    names = ("activation", "init", "loss", "optimizer", "schedule", "gradient", "precision", "probes")
     static = Static(
+        **{name: config[name] for name in names},
         sizes=(inputs, *config.hidden_sizes, classes),
-        activation=config.activation,
-        init=config.init,
-        loss=config.loss,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        gradient=config.gradient,
-        precision=config.precision,
         batch_size=min(config.batch_size or num_examples, num_examples),
         dropout=config.dropout_rate > 0 and bool(config.hidden_sizes),
         l2=config.weight_decay > 0 and not config.decoupled_weight_decay,
         decoupled_weight_decay=config.weight_decay > 0 and config.decoupled_weight_decay,
         clip=config.clip_norm > 0,
         warmup=config.warmup_epochs > 0,
-        probes=config.probes,
         norm=config.norm if config.hidden_sizes else "none",
         smoothing=config.label_smoothing > 0,
         mixup=config.mixup_alpha > 0,

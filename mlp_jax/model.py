@@ -55,30 +55,15 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def _random(key: Array, shape: tuple[int, int], scale: Array, dtype: jnp.dtype) -> Array:
-    return jnp.asarray(scale, dtype) * jax.random.normal(key, shape, dtype)
-
-
-def _xavier(key: Array, shape: tuple[int, int], scale: Array, dtype: jnp.dtype) -> Array:
-    bound = (6 / (shape[0] + shape[1])) ** 0.5
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-
-def _he(key: Array, shape: tuple[int, int], scale: Array, dtype: jnp.dtype) -> Array:
-    return (2 / shape[0]) ** 0.5 * jax.random.normal(key, shape, dtype)
-
-
-def _zeros(key: Array, shape: tuple[int, int], scale: Array, dtype: jnp.dtype) -> Array:
-    return jnp.zeros(shape, dtype)
-
-
 # (key, (in, out), init_scale, dtype) -> weights. random: N(0, init_scale²); xavier: U(±√(6/(in+out))), Glorot &
 # Bengio 2010; he: N(0, 2/in), He et al. 2015.
 INITIALIZERS: dict[str, Callable[[Array, tuple[int, int], Array, jnp.dtype], Array]] = {
-    "random": _random,
-    "xavier": _xavier,
-    "he": _he,
-    "zeros": _zeros,
+    "random": lambda key, shape, scale, dtype: jnp.asarray(scale, dtype) * jax.random.normal(key, shape, dtype),
+    "xavier": lambda key, shape, scale, dtype: jax.random.uniform(
+        key, shape, dtype, -((6 / sum(shape)) ** 0.5), (6 / sum(shape)) ** 0.5
+    ),
+    "he": lambda key, shape, scale, dtype: (2 / shape[0]) ** 0.5 * jax.random.normal(key, shape, dtype),
+    "zeros": lambda key, shape, scale, dtype: jnp.zeros(shape, dtype),
 }
 
 

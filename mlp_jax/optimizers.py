@@ -45,6 +45,8 @@ class MomentsState(NamedTuple):
 
 
 def _moment_dtype(leaf: Array) -> jnp.dtype:
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):  # moments of whole numbers would be cut off at every update
+        raise TypeError(f"an optimizer cannot take {leaf.dtype}; allowed are float16, bfloat16, float32 and float64")
     return leaf.dtype if jnp.finfo(leaf.dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
@@ -129,52 +131,51 @@ def adam(learning_rate: Number, beta1: Number = 0.9, beta2: Number = 0.999, eps:
     m̂ = m/(1−β1^t) and v̂ = v/(1−β2^t), with t counting updates from 1; ε is added to the corrected root.
     """
 
-    def update(grads: Tree, state: MomentsState, params: Tree) -> tuple[Tree, MomentsState]:
-        count, mu, nu = _next_moments(grads, state, beta1, beta2)
+    def step(numbers: tuple[Array, ...], g: Array, m: Array, v: Array) -> Array:
+        eta, b1, b2, e, t = numbers
+        c1, root_c2 = 1 - b1**t, jnp.sqrt(1 - b2**t)  # taken out of the fraction, so that no leaf is corrected
+        return -(eta * root_c2 / c1) * m / (_root(v) + e * root_c2)
 
-        def step(eta: Array, b1: Array, b2: Array, e: Array, t: Array, g: Array, m: Array, v: Array) -> Array:
-            g, m, v = _apart(g, m, v)
-            c1, root_c2 = 1 - b1**t, jnp.sqrt(1 - b2**t)  # η·m̂/(√v̂ + ε), with the corrections taken out of the loop
-            return -(eta * root_c2 / c1) * _mean(b1, g, m) / (_root(_mean_square(b2, g, v)) + e * root_c2)
-
-        steps = _map(step, (learning_rate, beta1, beta2, eps, count), grads, state.mu, state.nu)
-        return _as_updates(steps, params), MomentsState(count, mu, nu)
-
-    return Optimizer(_init_moments, update)
+    return _from_moments(step, learning_rate, beta1, beta2, eps)
 
 
 def nadam(learning_rate: Number, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-8) -> Optimizer:
     """Adam with μ̂ = β1·m/(1−β1^(t+1)) + (1−β1)·g/(1−β1^t) in place of m̂ (Dozat 2016, β1 constant)."""
 
+    def step(numbers: tuple[Array, ...], g: Array, m: Array, v: Array) -> Array:
+        eta, b1, b2, e, t = numbers
+        ahead = (b1 / (1 - b1 ** (t + 1))) * m + ((1 - b1) / (1 - b1**t)) * g
+        root_c2 = jnp.sqrt(1 - b2**t)
+        return -(eta * root_c2) * ahead / (_root(v) + e * root_c2)
+
+    return _from_moments(step, learning_rate, beta1, beta2, eps)
+
+
+def _from_moments(
+    step: Callable[..., Array], learning_rate: Number, beta1: Number, beta2: Number, eps: Number
+) -> Optimizer:
+    """The optimizer whose updates are step((η, β1, β2, ε, t), g, m, v) of the new moments m and v."""
+
+    def mean(beta: Array, g: Array, m: Array) -> Array:
+        return beta * m + (1 - beta) * g
+
+    def mean_square(beta: Array, g: Array, v: Array) -> Array:
+        return beta * v + (1 - beta) * g * g
+
+    def step_from_old(*numbers_and_leaves: Array) -> Array:
+        *numbers, g, m, v = numbers_and_leaves
+        _, b1, b2, *_ = numbers
+        g, m, v = _apart(g, m, v)
+        return step(numbers, g, mean(b1, g, m), mean_square(b2, g, v))
+
     def update(grads: Tree, state: MomentsState, params: Tree) -> tuple[Tree, MomentsState]:
-        count, mu, nu = _next_moments(grads, state, beta1, beta2)
-
-        def step(eta: Array, b1: Array, b2: Array, e: Array, t: Array, g: Array, m: Array, v: Array) -> Array:
-            g, m, v = _apart(g, m, v)
-            root_c2 = jnp.sqrt(1 - b2**t)
-            ahead = (b1 / (1 - b1 ** (t + 1))) * _mean(b1, g, m) + ((1 - b1) / (1 - b1**t)) * g
-            return -(eta * root_c2) * ahead / (_root(_mean_square(b2, g, v)) + e * root_c2)
-
-        steps = _map(step, (learning_rate, beta1, beta2, eps, count), grads, state.mu, state.nu)
+        count = state.count + 1
+        mu = _map(mean, (beta1,), grads, state.mu)
+        nu = _map(mean_square, (beta2,), grads, state.nu)
+        steps = _map(step_from_old, (learning_rate, beta1, beta2, eps, count), grads, state.mu, state.nu)
         return _as_updates(steps, params), MomentsState(count, mu, nu)
 
-    return Optimizer(_init_moments, update)
-
-
-def _init_moments(params: Tree) -> MomentsState:
-    return MomentsState(jnp.zeros((), jnp.int32), _moments(params), _moments(params))
-
-
-def _next_moments(grads: Tree, state: MomentsState, beta1: Number, beta2: Number) -> tuple[Array, Tree, Tree]:
-    return state.count + 1, _map(_mean, (beta1,), grads, state.mu), _map(_mean_square, (beta2,), grads, state.nu)
-
-
-def _mean(beta: Array, g: Array, m: Array) -> Array:
-    return beta * m + (1 - beta) * g
-
-
-def _mean_square(beta: Array, g: Array, v: Array) -> Array:
-    return beta * v + (1 - beta) * g * g
+    return Optimizer(lambda params: MomentsState(jnp.zeros((), jnp.int32), _moments(params), _moments(params)), update)
 
 
 def _apart(*leaves: Array) -> tuple[Array, ...]:

@@ -1,10 +1,9 @@
-"""The training program: pure functions from a lane's state to its next state, jitted by `compile_program`.
+"""The training program: pure functions from a lane's state to its next state, compiled by `lanes.compile`.
 
 A *lane* is one network in training. Its program is the same whether it runs alone or among others; a run of several
 seeds and a sweep only place more lanes. Nothing here reads a clock, a file or a flag.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 from jax import Array, lax
 
 from mlp_jax.augment import augment, mix
-from mlp_jax.gradients import GRADIENTS
+from mlp_jax.gradients import GRADIENTS, Step
 from mlp_jax.hparams import Hparams, Static, steps_per_epoch
 from mlp_jax.losses import LOSSES, smooth
 from mlp_jax.metrics import confusion_matrix
@@ -203,15 +202,6 @@ def _targets(static: Static, labels: Array) -> Array:
     return jax.nn.one_hot(labels, static.sizes[-1], dtype=static.dtype)
 
 
-class Step(NamedTuple):
-    """What `GRADIENTS` differentiate at: the arguments of `objective` after the parameters, in their order."""
-
-    inputs: Array
-    targets: Array
-    weights: Array
-    masks: tuple[Array, ...]
-
-
 def draw_step(static: Static, hparams: Hparams, keys: Keys, step: Array, batch: Batch) -> Step:
     """A batch as update `step` (from 0) trains on it: distorted, blended, with smoothed targets and dropout's masks."""
     masks: tuple[Array, ...] = ()
@@ -235,7 +225,7 @@ def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: 
     """One update on one batch."""
     state, sums = lane.state, lane.sums
     drawn = draw_step(static, hparams, keys, state.step, batch)
-    (loss, logits), grads = GRADIENTS[static.gradient](static, hparams, state.params, *drawn)
+    (loss, logits), grads = GRADIENTS[static.gradient](static, hparams, state.params, drawn)
     if static.clip:
         grads = clip_by_global_norm(grads, hparams.clip_norm)
     factor = learning_rate_factor(static.schedule, static.warmup, state.step, hparams.schedule)
@@ -293,7 +283,7 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
     def body(batch: Array, total: Evaluation) -> Evaluation:
         taken = take_batch(static, data, rows, batch, rows.indices.shape[1])
         labels, real = taken.labels, taken.real
-        logits, cache = forward(params, taken.inputs, static.activation, (), static.precision, static.norm)
+        logits, cache = forward(params, taken.inputs, masks=(), **static.net)
         losses = LOSSES[static.loss].value(logits, _targets(static, labels))
         alive = total.alive
         if static.probes:
@@ -319,7 +309,7 @@ def end_epoch(
 ) -> tuple[Lane, EpochStats]:
     """Validates, keeps the best parameters (averaged ones, if any), and sets the epoch's sums back to nothing.
 
-    The epoch had `train_count` rows in `steps` steps. The optimizer's state passes through; see `without_optimizer`.
+    The epoch had `train_count` rows in `steps` steps. The optimizer's state passes through.
     """
     state, sums, best = lane
     params = state.average if static.ema else state.params
@@ -350,32 +340,3 @@ def end_epoch(
     first_bad = jnp.where((sums.first_bad < 0) & ~finite, state.step, sums.first_bad)
     stats = EpochStats(train_loss, sums.correct, val_loss, correct, first_bad, probes)
     return Lane(state, _no_sums(static), best), stats
-
-
-def without_optimizer(lane: Lane) -> Lane:
-    """What `end_epoch` needs of a lane, so that one program serves all optimizers."""
-    return lane._replace(state=lane.state._replace(opt_state=()))
-
-
-class Program(NamedTuple):
-    """The three functions of a training, compiled for one `Static`, one shape of data and one placement.
-
-    The lane is donated: a call overwrites the state it was given.
-    """
-
-    init: Callable[[Hparams, Keys], Lane]
-    train_steps: Callable[[Hparams, Keys, Data, Rows, Lane, Placed, Placed], Lane]
-    end_epoch: Callable[[Data, Placed, Placed, Rows, Lane], tuple[Lane, EpochStats]]
-
-
-def ending(end: Callable[..., tuple[Lane, EpochStats]]) -> Callable[..., tuple[Lane, EpochStats]]:
-    """`Program.end_epoch` from an `end_epoch` that takes a lane without its optimizer."""
-
-    def end_epoch(
-        data: Data, train_count: Placed, steps: Placed, validation: Rows, lane: Lane
-    ) -> tuple[Lane, EpochStats]:
-        opt_state = lane.state.opt_state
-        lane, stats = end(data, train_count, steps, validation, without_optimizer(lane))
-        return lane._replace(state=lane.state._replace(opt_state=opt_state)), stats
-
-    return end_epoch

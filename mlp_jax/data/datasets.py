@@ -46,6 +46,8 @@ class Published(NamedTuple):
 # Images and labels of the training set, then of the test set.
 STEMS = (("train-images", "idx3"), ("train-labels", "idx1"), ("t10k-images", "idx3"), ("t10k-labels", "idx1"))
 
+_CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+_NUMERALS = tuple("0123456789")
 PUBLISHED = {
     "fashion_mnist": Published(
         url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -56,18 +58,7 @@ PUBLISHED = {
             "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
             "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
         },
-        class_names=(
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        ),
+        class_names=_CLOTHES,
     ),
     "mnist": Published(
         url="https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -78,18 +69,18 @@ PUBLISHED = {
             "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         },
-        class_names=tuple("0123456789"),
+        class_names=_NUMERALS,
     ),
 }
 
 
 def load(name: str, data_dir: str, fallback: str) -> Dataset:
-    """The dataset of that name, or, where it cannot be had, the fallback, with a banner on stderr.
+    """The dataset of that name, or, where it cannot be loaded, the fallback, with a banner on stderr.
 
     `name` is fashion_mnist, mnist, digits, or a folder of four IDX files. `data_dir`/`name` is read where it holds the
     archives, and is where they are downloaded to where it does not. Of the test set only the files' structure is
     checked. Raises UserError for anything that is not exactly what it should be, and, with fallback '', for
-    archives that cannot be had.
+    archives that cannot be downloaded.
     """
     _check_name("dataset", name)
     if fallback:
@@ -101,18 +92,17 @@ def load(name: str, data_dir: str, fallback: str) -> Dataset:
     data_dir = os.path.expanduser(data_dir)
     if os.path.exists(data_dir) and not os.path.isdir(data_dir):
         raise UserError(f"data_dir: {data_dir!r} is a file, not a folder with one sub-folder a dataset")
-    row = PUBLISHED[name]
-    folder = Path(data_dir) / name
-    missing = [file for file in row.sha256 if not os.path.lexists(folder / file)]
-    if missing:
-        try:
-            download.fetch(name, row.url, missing, row.num_bytes, folder)
-        except download.Unreachable as reason:
-            if fallback in ("", name):
-                raise UserError(f"dataset: {name} cannot be had: {reason}. {_how_to_get(name, folder)}") from reason
-            print(_banner(name, fallback, str(reason), folder), file=sys.stderr, flush=True)
-            return load(fallback, data_dir, "")
-    return _published(name, row, folder)
+    published, folder = PUBLISHED[name], Path(data_dir) / name
+    missing = [file for file in published.sha256 if not os.path.lexists(folder / file)]
+    try:
+        if missing:
+            download.fetch(name, published.url, missing, published.num_bytes, folder)
+    except download.Unreachable as reason:
+        if fallback in ("", name):
+            raise UserError(f"dataset: {name} cannot be loaded: {reason}. {_how_to_get(name, folder)}") from reason
+        print(_banner(name, fallback, str(reason), folder), file=sys.stderr, flush=True)
+        return load(fallback, data_dir, "")
+    return _published(name, folder)
 
 
 def load_test(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -171,32 +161,23 @@ def _check_name(field: str, name: str) -> None:
     raise not_one_of(field, name, [*PUBLISHED, "digits", "a folder of four IDX files"])
 
 
-def _published(name: str, row: Published, folder: Path) -> Dataset:
-    for file, sha256 in row.sha256.items():
-        found = idx.sha256(folder / file)
-        if found != sha256:
+def _published(name: str, folder: Path) -> Dataset:
+    published = PUBLISHED[name]
+    paths = [folder / file for file in published.sha256]
+    for path, sha256 in zip(paths, published.sha256.values(), strict=True):
+        if (found := idx.file_sha256(path)) != sha256:
             raise UserError(
-                f"{folder / file}: damaged, or another file: its SHA-256 begins with {found[:12]}, that of the "
+                f"{path}: damaged, or another file: its SHA-256 begins with {found[:12]}, that of the "
                 f"published archive with {sha256[:12]}; remove it to have it downloaded again"
             )
-    paths = [folder / file for file in row.sha256]
-    images, images_sha256 = idx.decode_kept(paths[0], 3, row.sha256[paths[0].name], _kept_folder())
-    labels, labels_sha256 = idx.decode(paths[1], 1)
-    return _dataset(name, paths, images, labels, row.class_names, images_sha256 + labels_sha256)
+    return _from_files(name, paths, published.sha256[paths[0].name], published.class_names)
 
 
 def _user_folder(name: str) -> Dataset:
-    folder = Path(os.path.expanduser(name))
-    paths = [_find(folder, *stem) for stem in STEMS]
-    images, images_sha256 = idx.decode_kept(paths[0], 3, idx.sha256(paths[0]), _kept_folder())
-    labels, labels_sha256 = idx.decode(paths[1], 1)
-    classes = int(labels.max()) + 1
-    if classes < 2:
-        raise UserError(f"{paths[1]}: every label is 0; at least two classes are needed")
-    test_shape, test_labels_shape = idx.check(paths[2], 3), idx.check(paths[3], 1)
-    _check_match(paths[2:], test_shape, test_labels_shape, images.shape[1:])
-    class_names = tuple(str(label) for label in range(classes))
-    return _dataset(name, paths, images, labels, class_names, images_sha256 + labels_sha256)
+    paths = [_find(Path(os.path.expanduser(name)), *stem) for stem in STEMS]
+    dataset = _from_files(name, paths, idx.file_sha256(paths[0]), None)
+    _read_test(paths[2:], dataset.image_shape, classes=256)  # the structure alone: a byte of any value is below 256
+    return dataset
 
 
 def _find(folder: Path, stem: str, kind: str) -> Path:
@@ -207,12 +188,15 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
     raise UserError(f"dataset: {str(folder)!r} lacks {names[0]} (or {names[1]}, either with or without .gz)")
 
 
-def _dataset(
-    name: str, paths: list[Path], images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], sums: str
-) -> Dataset:
-    _check_match(paths[:2], images.shape, labels.shape, images.shape[1:])
-    _check_labels(paths[1], labels, len(class_names))
-    height, width = images.shape[1:]
+def _from_files(name: str, paths: list[Path], images_sha256: str, class_names: tuple[str, ...] | None) -> Dataset:
+    """The dataset of four IDX files. Without names, the classes are called by their numbers."""
+    images, images_digest = idx.decode_images(paths[0], images_sha256, _copies_folder())
+    labels = idx.decode(paths[1], 1)
+    class_names = class_names or tuple(map(str, range(int(labels.max()) + 1)))
+    if len(class_names) < 2:
+        raise UserError(f"{paths[1]}: every label is 0; at least two classes are needed")
+    _, height, width = images.shape
+    _check(paths, images, labels, (height, width), len(class_names))
     return Dataset(
         name=name,
         train_images=images.reshape(len(images), -1),
@@ -220,72 +204,66 @@ def _dataset(
         class_names=class_names,
         image_shape=(height, width),
         scale=255,
-        fingerprint=hashlib.sha256(sums.encode()).hexdigest(),
+        fingerprint=_fingerprint(images_digest, labels),
         read_test=partial(_read_test, paths[2:], (height, width), len(class_names)),
     )
 
 
 def _read_test(paths: list[Path], image_shape: tuple[int, int], classes: int) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = idx.decode(paths[0], 3)[0], idx.decode(paths[1], 1)[0]
-    _check_match(paths, images.shape, labels.shape, image_shape)
-    _check_labels(paths[1], labels, classes)
+    images, labels = idx.decode(paths[0], 3), idx.decode(paths[1], 1)
+    _check(paths, images, labels, image_shape, classes)
     return images.reshape(len(images), -1), labels
 
 
-def _check_match(
-    paths: list[Path], images: tuple[int, ...], labels: tuple[int, ...], image_shape: tuple[int, ...]
+def _check(
+    paths: list[Path], images: np.ndarray, labels: np.ndarray, image_shape: tuple[int, int], classes: int
 ) -> None:
-    if images[1:] != image_shape:
-        raise UserError(f"{paths[0]}: images of {images[1:]} pixels; those of the training set have {image_shape}")
-    if images[0] != labels[0]:
-        raise UserError(f"{paths[0]}: {images[0]} images, but {labels[0]} labels in {paths[1].name}")
-
-
-def _check_labels(path: Path, labels: np.ndarray, classes: int) -> None:
+    if images.shape[1:] != image_shape:
+        shape = images.shape[1:]
+        raise UserError(f"{paths[0]}: images of {shape} pixels; those of the training set have {image_shape}")
+    if len(images) != len(labels):
+        raise UserError(f"{paths[0]}: {len(images)} images, but {len(labels)} labels in {paths[1].name}")
     if labels.max() >= classes:
         first = int(np.argmax(labels >= classes))
-        raise UserError(f"{path}: label {labels[first]} of example {first}; labels must be below {classes}")
+        raise UserError(f"{paths[1]}: label {labels[first]} of example {first}; labels must be below {classes}")
 
 
 def _digits() -> Dataset:
     """scikit-learn's digits: 8×8 pixels of 0 to 16; they have no test set, so every fifth of each class is it."""
     images, labels = _digits_part(test=False)
-    files = idx.encode(images.reshape(-1, 8, 8)), idx.encode(labels)
-    sums = "".join(hashlib.sha256(file).hexdigest() for file in files)
     return Dataset(
         name="digits",
         train_images=images,
         train_labels=labels,
-        class_names=tuple("0123456789"),
+        class_names=_NUMERALS,
         image_shape=(8, 8),
         scale=16,
-        fingerprint=hashlib.sha256(sums.encode()).hexdigest(),
+        fingerprint=_fingerprint(idx.digest(images.reshape(-1, 8, 8)), labels),
         read_test=partial(_digits_part, test=True),
     )
 
 
 def _digits_part(test: bool) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = np.split(_digits_table(), [64], axis=1)
-    labels = labels[:, 0]
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise UserError("dataset: digits are scikit-learn's, which is not installed: pip install scikit-learn")
+    # Its file, not load_digits, since importing scikit-learn takes 1.4 s. A line has 64 pixels and the label.
+    with gzip.open(Path(package.origin).parent / "datasets/data/digits.csv.gz", "rt") as lines:
+        table = np.loadtxt(lines, dtype=np.uint8, delimiter=",")
+    images, labels = table[:, :64], table[:, 64]
     is_test = np.zeros(len(labels), bool)
     for label in range(10):
         # The file is ordered by writer. Its end would be a test on writers that validation never meets: a kernel SVM
         # reaches 94 % there, and the epoch that validation chooses is the wrong one.
         is_test[np.flatnonzero(labels == label)[4::5]] = True
-    chosen = is_test == test
-    return images[chosen], labels[chosen]
+    return images[is_test == test], labels[is_test == test]
 
 
-def _digits_table() -> np.ndarray:
-    """uint8 (1797, 65): 64 pixels and the label, of the file inside scikit-learn, whose import alone takes 1.4 s."""
-    package = importlib.util.find_spec("sklearn")
-    if package is None or package.origin is None:
-        raise UserError("dataset: digits are scikit-learn's, which is not installed: pip install scikit-learn")
-    with gzip.open(Path(package.origin).parent / "datasets/data/digits.csv.gz", "rt") as lines:
-        return np.loadtxt(lines, dtype=np.uint8, delimiter=",")
+def _fingerprint(images_digest: str, labels: np.ndarray) -> str:
+    return hashlib.sha256((images_digest + idx.digest(labels)).encode()).hexdigest()
 
 
-def _kept_folder() -> Path:
+def _copies_folder() -> Path:
     return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "mlp_jax" / "decoded"
 
 
@@ -296,7 +274,7 @@ def _how_to_get(name: str, folder: Path) -> str:
 
 def _banner(name: str, fallback: str, reason: str, folder: Path) -> str:
     paragraphs = (
-        f"{name.upper()} CANNOT BE HAD: TRAINING ON {fallback.upper()} INSTEAD",
+        f"{name.upper()} CANNOT BE LOADED: TRAINING ON {fallback.upper()} INSTEAD",
         f"Why: {reason}.",
         f"To train on {name}: connect this machine and start again. Without a network: {_how_to_get(name, folder)}.",
         f"--config.dataset={fallback} asks for {fallback}; --config.fallback_dataset= makes this an error.",

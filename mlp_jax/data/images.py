@@ -1,15 +1,14 @@
 """Image files and arrays as rows of pixels, the way a dataset of a given shape has them."""
 
 import glob
-from pathlib import Path
-from typing import Any
+import os
 
 import numpy as np
+from PIL import Image
 
 from mlp_jax.errors import UserError
 
 MOST_PIXELS = 100_000_000  # of one picture's square; a header may promise more than there is
-MOST_BYTES = 2**31
 
 
 def read(paths: tuple[str, ...], shape: tuple[int, int], scale: float) -> tuple[list[str], np.ndarray]:
@@ -23,14 +22,20 @@ def read(paths: tuple[str, ...], shape: tuple[int, int], scale: float) -> tuple[
     names: list[str] = []
     rows: list[np.ndarray] = []
     for path in (found for given in paths for found in _matching(given)):
-        pixels = _array(path, shape, scale) if path.endswith(".npy") else _picture(path, shape, scale)[None]
+        try:
+            pixels = _array(path, shape, scale) if path.endswith(".npy") else _picture(path, shape, scale)
+        except FileNotFoundError:
+            raise UserError(f"--inputs: {path!r} is not there") from None
+        except (OSError, SyntaxError, ValueError, OverflowError, Image.DecompressionBombError) as error:
+            why = " ".join(str(error).split())
+            raise UserError(f"--inputs: {path!r} is no PNG, JPEG or .npy file that can be read: {why}") from error
         names += [path] if len(pixels) == 1 else [f"{path}[{number}]" for number in range(len(pixels))]
         rows.append(pixels)
     return names, np.concatenate(rows)
 
 
 def _matching(given: str) -> list[str]:
-    if not glob.has_magic(given) or Path(given).exists():
+    if not glob.has_magic(given) or os.path.exists(given):
         return [given]
     found = sorted(glob.glob(given))
     if not found:
@@ -39,22 +44,12 @@ def _matching(given: str) -> list[str]:
 
 
 def _picture(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        if Path(path).stat().st_size > MOST_BYTES:
-            raise UserError(f"--inputs: {path!r} is larger than {MOST_BYTES} bytes")
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            if max(image.size) ** 2 > MOST_PIXELS:
-                side = int(MOST_PIXELS**0.5)
-                raise UserError(f"--inputs: {path!r} has {image.width}×{image.height} pixels; allowed: {side}×{side}")
-            grey = _grey(image)
-    except FileNotFoundError:
-        raise UserError(f"--inputs: {path!r} is not there") from None
-    except (OSError, SyntaxError, ValueError, OverflowError, Image.DecompressionBombError) as error:
-        raise UserError(f"--inputs: {path!r} is no PNG, JPEG or .npy file that can be read: {error}") from error
-    corners = grey[[0, 0, -1, -1], [0, -1, 0, -1]]
-    if (corners > 127).sum() >= 3:
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
+        if max(image.size) ** 2 > MOST_PIXELS:
+            side = int(MOST_PIXELS**0.5)
+            raise UserError(f"--inputs: {path!r} has {image.width}×{image.height} pixels; allowed: {side}×{side}")
+        grey = _grey(image)
+    if (grey[[0, 0, -1, -1], [0, -1, 0, -1]] > 127).sum() >= 3:  # the corners
         grey = 255 - grey
     if grey.shape != shape:
         side = max(grey.shape)
@@ -63,10 +58,10 @@ def _picture(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
         square[top : top + grey.shape[0], left : left + grey.shape[1]] = grey
         method = Image.Resampling.BOX if side > shape[0] else Image.Resampling.BICUBIC
         grey = np.asarray(Image.fromarray(square).resize((shape[1], shape[0]), method))
-    return np.rint(grey * (scale / 255)).astype(np.uint8).reshape(-1)
+    return np.rint(grey * (scale / 255)).astype(np.uint8).reshape(1, -1)
 
 
-def _grey(image: Any) -> np.ndarray:
+def _grey(image: Image.Image) -> np.ndarray:
     """Brightness, uint8 (height, width); behind what is transparent lies black or white, far from what is drawn."""
     if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
         return (np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8)
@@ -79,24 +74,15 @@ def _grey(image: Any) -> np.ndarray:
 
 
 def _array(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:
+    array: np.ndarray = np.lib.format.open_memmap(path, mode="r")  # runs no pickle
     pixels = shape[0] * shape[1]
-    try:
-        array = np.load(path, allow_pickle=False, mmap_mode="r")
-    except FileNotFoundError:
-        raise UserError(f"--inputs: {path!r} is not there") from None
-    except (OSError, ValueError, OverflowError, EOFError) as error:
-        raise UserError(
-            f"--inputs: {path!r} is no .npy array that can be read: {' '.join(str(error).split())}"
-        ) from error
-    given: tuple[int, ...] = array.shape if isinstance(array, np.ndarray) else ()
-    if given in (shape, (pixels,)):
+    if array.shape in (shape, (pixels,)):
         array = array[None]
-    elif given[1:] not in (shape, (pixels,)) or not len(array):
-        raise UserError(
-            f"--inputs: {path!r} is of shape {given}; allowed: (n, {shape[0]}, {shape[1]}) or (n, {pixels})"
-        )
+    elif array.shape[1:] not in (shape, (pixels,)) or not len(array):
+        allowed = f"(n, {shape[0]}, {shape[1]}) or (n, {pixels})"
+        raise UserError(f"--inputs: {path!r} is of shape {array.shape}; allowed: {allowed}")
     if array.dtype.kind == "f" and np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1:
         array = np.rint(np.asarray(array) * scale)
     elif array.dtype.kind not in "ui" or array.min() < 0 or array.max() > scale:
         raise UserError(f"--inputs: {path!r} has {array.dtype} values; allowed: integers 0 … {scale:g} or floats 0 … 1")
-    return np.asarray(array).astype(np.uint8).reshape(len(array), -1)
+    return np.asarray(array, np.uint8).reshape(len(array), -1)

@@ -1,13 +1,16 @@
 """Why a run diverged: the first step with a number that is not finite, and the layer it came from."""
 
+from collections.abc import Iterator
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.gradients import GRADIENTS
-from mlp_jax.hparams import steps_per_epoch
-from mlp_jax.lanes.fit import Task, order_of, place_lane
+from mlp_jax.lanes.fit import Program, Task, order_of, place_lane
 from mlp_jax.model import forward
-from mlp_jax.training import Lane, Program, draw_step, take_batch
+from mlp_jax.training import Lane, draw_step, take_batch
 
 
 def explain(task: Task, program: Program, lane: Lane | None, bad_step: int) -> str:
@@ -21,23 +24,17 @@ def explain(task: Task, program: Program, lane: Lane | None, bad_step: int) -> s
     if place is None:
         lane = _advance(task, program, lane, bad_step)
         place = _first_bad(task, lane) or "the loss"
-    step = int(lane.state.step)
-    rate = float(task.hparams.learning_rate)
-    return f"training diverged at step {step}: {place} is not finite; likely cause: {_cause(task, lane, rate)}"
-
-
-def _cause(task: Task, lane: Lane, rate: float) -> str:
     largest = float(jnp.max(task.data.images)) * float(task.data.scale)
+    cause = f"learning_rate {float(task.hparams.learning_rate):g} is too large"
     if largest > 10:
-        return f"the scale of the data (inputs up to {largest:g})"
-    return f"learning_rate {rate:g} is too large"
+        cause = f"the scale of the data (inputs up to {largest:g})"
+    return f"training diverged at step {int(lane.state.step)}: {place} is not finite; likely cause: {cause}"
 
 
 def _advance(task: Task, program: Program, lane: Lane, step: int) -> Lane:
-    steps = steps_per_epoch(len(task.train_indices), task.static.batch_size)
     while int(lane.state.step) < step:
-        epoch, batch = divmod(int(lane.state.step), steps)
-        stop = min(steps, batch + step - int(lane.state.step))
+        epoch, batch = divmod(int(lane.state.step), task.steps)
+        stop = min(task.steps, batch + step - int(lane.state.step))
         lane = program.train_steps(
             task.hparams, task.keys, task.data, order_of(task, epoch + 1), lane, np.int32(batch), np.int32(stop)
         )
@@ -45,24 +42,26 @@ def _advance(task: Task, program: Program, lane: Lane, step: int) -> Lane:
 
 
 def _first_bad(task: Task, lane: Lane) -> str | None:
-    """The first of pre-activations, loss and gradient of this step's batch that is not finite."""
-    static, step = task.static, int(lane.state.step)
-    epoch, batch = divmod(step, steps_per_epoch(len(task.train_indices), static.batch_size))
-    order = order_of(task, epoch + 1)
-    read = take_batch(static, task.data, order, jnp.int32(batch), static.batch_size)
-    drawn = draw_step(static, task.hparams, task.keys, jnp.int32(step), read)
-    params = lane.state.params
-    for number, layer in enumerate(params, start=1):
-        if not (jnp.isfinite(layer.w).all() and jnp.isfinite(layer.b).all()):
-            return f"the parameters of layer {number}"
-    logits, cache = forward(params, drawn.inputs, static.activation, drawn.masks, static.precision, static.norm)
-    for number, z in enumerate((*cache.pre_activations, logits), start=1):
-        if not jnp.isfinite(z).all():
-            return f"the output of layer {number}"
-    (loss, _), grads = GRADIENTS[static.gradient](static, task.hparams, params, *drawn)
-    if not jnp.isfinite(loss):
-        return "the loss"
-    for number, grad in enumerate(grads, start=1):
-        if not (jnp.isfinite(grad.w).all() and jnp.isfinite(grad.b).all()):
-            return f"the gradient of layer {number}"
+    """What is not finite first in the next step of `lane`; None if everything is."""
+    for name, tree in _numbers(task, lane):
+        if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)):
+            return name
     return None
+
+
+def _numbers(task: Task, lane: Lane) -> Iterator[tuple[str, Any]]:
+    """The numbers of a step with their names, in the order in which they are computed."""
+    static, params, step = task.static, lane.state.params, int(lane.state.step)
+    epoch, batch = divmod(step, task.steps)
+    read = take_batch(static, task.data, order_of(task, epoch + 1), jnp.int32(batch), static.batch_size)
+    drawn = draw_step(static, task.hparams, task.keys, jnp.int32(step), read)
+    yield from _named("the parameters of layer", params)
+    logits, cache = forward(params, drawn.inputs, masks=drawn.masks, **static.net)
+    yield from _named("the output of layer", (*cache.pre_activations, logits))
+    (loss, _), grads = GRADIENTS[static.gradient](static, task.hparams, params, drawn)
+    yield "the loss", loss
+    yield from _named("the gradient of layer", grads)
+
+
+def _named(name: str, layers: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    return ((f"{name} {number}", layer) for number, layer in enumerate(layers, start=1))

@@ -1,8 +1,8 @@
 """A trained network on a data set: loss, confusion matrix and scores; and the classes of new images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,18 +31,14 @@ def _logits(static: Static, params: Params, data: Data, rows: Rows) -> jax.Array
 
     def of_batch(batch: jax.Array) -> jax.Array:
         inputs = take_batch(static, data, rows, batch, rows.indices.shape[1]).inputs
-        return forward(params, inputs, static.activation, (), static.precision, static.norm)[0]
+        return forward(params, inputs, masks=(), **static.net)[0]
 
     return jax.lax.map(of_batch, jnp.arange(rows.indices.shape[0]))
 
 
 def evaluate_on(static: Static, params: Params, images: np.ndarray, labels: np.ndarray, scale: float) -> Tested:
     """Evaluates on images, uint8 (n, inputs), with labels (n,); every example counts once."""
-    placement = on_device(jax.devices()[0])
-    data = place_data(images, labels, scale, placement)
-    rows = place_rows(np.arange(len(labels)), min(EVALUATION_BATCH, len(labels)), placement)
-    plain = static._replace(probes=False)
-    total = jax.device_get(jax.jit(partial(evaluate, plain))(jax.device_put(params, placement.whole), data, rows))
+    total = _computed(evaluate, static, params, images, labels, scale)
     return Tested(
         float(total.loss) / len(labels),
         metrics.accuracy(total.confusion),
@@ -60,12 +56,19 @@ def ensemble_accuracy(tests: Sequence[Tested], labels: np.ndarray) -> float:
 
 def predict_probabilities(static: Static, params: Params, images: np.ndarray, scale: float) -> np.ndarray:
     """The network's distribution over the classes for each image: uint8 (n, inputs) -> float64 (n, classes)."""
-    placement = on_device(jax.devices()[0])
-    data = place_data(images, np.zeros(len(images), np.int32), scale, placement)
-    rows = place_rows(np.arange(len(images)), min(EVALUATION_BATCH, len(images)), placement)
-    plain = static._replace(probes=False)
-    logits = np.asarray(jax.jit(partial(_logits, plain))(jax.device_put(params, placement.whole), data, rows))
+    logits = _computed(_logits, static, params, images, np.zeros(len(images), np.int32), scale)
     return _softmax(logits.reshape(-1, static.sizes[-1])[: len(images)].astype(np.float64))
+
+
+def _computed(
+    f: Callable[..., Any], static: Static, params: Params, images: np.ndarray, labels: np.ndarray, scale: float
+) -> Any:
+    """f(static, params, data, rows) of all the images, on the first device."""
+    placement = on_device(jax.devices()[0])
+    data = place_data(images, labels, scale, placement)
+    rows = place_rows(np.arange(len(images)), min(EVALUATION_BATCH, len(images)), placement)
+    jitted = jax.jit(partial(f, static._replace(probes=False)))
+    return jax.device_get(jitted(jax.device_put(params, placement.whole), data, rows))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

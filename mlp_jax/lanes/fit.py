@@ -1,13 +1,12 @@
-"""One lane from its first step to its last epoch: the loop on the host around the compiled program.
+"""From the first step to the last epoch: the loop on the host around a compiled program, of one lane or of a chunk.
 
-The single run, each seed of a run of several and each trial of a sweep go through `fit`; so a lane is the same
-computation wherever it runs. No file is written here; the only clock is the one whose reading is in the records.
+The single run, each seed of a run of several and, on a CPU, each trial of a sweep go through `fit`; so a lane is the
+same computation wherever it runs. No file is written here; the only clock is the one whose reading is in the records.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -18,25 +17,18 @@ from ml_collections import ConfigDict
 from mlp_jax.data.datasets import Dataset, split
 from mlp_jax.hparams import Hparams, Static, split_config, steps_per_epoch
 from mlp_jax.lanes.placement import Placement, put, state_shardings
-from mlp_jax.model import init_params
 from mlp_jax.training import (
     EVALUATION_BATCH,
     Data,
     EpochStats,
     Keys,
     Lane,
-    Program,
+    Placed,
     Rows,
-    end_epoch,
-    ending,
     epoch_order,
     host_generator,
     in_batches,
-    init_lane,
     make_keys,
-    start_lane,
-    train_steps,
-    without_optimizer,
 )
 
 FLOPS_PER_CALL = 6e10  # about two seconds of one slow core; a signal waits no longer than a call
@@ -54,6 +46,22 @@ class Task(NamedTuple):
     train_indices: np.ndarray
     validation: Rows
     placement: Placement
+
+    @property
+    def steps(self) -> int:
+        """Updates of an epoch."""
+        return steps_per_epoch(len(self.train_indices), self.static.batch_size)
+
+
+class Program(NamedTuple):
+    """The three functions of a training, compiled for one `Static`, one shape of data and one placement.
+
+    The lane is donated: a call overwrites the state it was given.
+    """
+
+    init: Callable[[Hparams, Keys], Lane]
+    train_steps: Callable[[Hparams, Keys, Data, Rows, Lane, Placed, Placed], Lane]
+    end_epoch: Callable[[Data, Placed, Placed, Rows, Lane], tuple[Lane, EpochStats]]
 
 
 class Event(NamedTuple):
@@ -91,83 +99,11 @@ def place_rows(indices: np.ndarray, size: int, placement: Placement) -> Rows:
     return Rows(put(matrix, placement.rows), put(total, placement.whole))
 
 
-def steps_per_call(config: ConfigDict, static: Static, steps: int) -> int:
+def steps_per_call(task: Task) -> int:
     """Steps of one call: an epoch in the least number of equal calls that each keep the device busy ≲ 2 s."""
-    weights = sum(a * b for a, b in zip(static.sizes[:-1], static.sizes[1:], strict=True))
-    most = config.steps_per_call or max(1, int(FLOPS_PER_CALL / (6 * weights * (static.batch_size + 4))))
-    return -(-steps // -(-steps // most))
-
-
-class Compiler:
-    """Compiled functions by what decides their text, so that all nets on one device that can share one do.
-
-    They are compiled ahead of time, so that no clock of an epoch sees a compiler.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.compiled: dict[Any, Any] = {}
-        self._locks: dict[Any, threading.Lock] = {}
-        self._guard = threading.Lock()
-
-    def once(self, task: Task, kind: Any, compile: Callable[[], Any]) -> Any:
-        """What `compile` makes, the first time for this `kind` of function on data like the task's."""
-        counts = (len(task.train_indices), task.validation.indices.shape, task.data.images.shape)
-        key = (kind, counts, task.placement)
-        with self._guard:
-            lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
-            if key not in self.compiled:
-                start = time.perf_counter()
-                self.compiled[key] = compile()
-                with self._guard:
-                    self.seconds += time.perf_counter() - start
-        return self.compiled[key]
-
-    def __call__(self, task: Task) -> Program:
-        """The program of a single lane. Its first weights are drawn layer by layer, by programs that JAX keeps."""
-        static, number = task.static, np.int32(0)
-
-        @cache
-        def lane() -> Lane:
-            found = jax.eval_shape(partial(init_lane, static), task.hparams, task.keys)
-            return jax.tree.map(_placed, found, state_shardings(task.placement, found))
-
-        def compile_start() -> Any:
-            jitted = jax.jit(partial(start_lane, static.trained), out_shardings=_places(lane()))
-            return jitted.lower(task.hparams, lane().state.params).compile()
-
-        def compile_steps() -> Any:
-            arguments = task.hparams, task.keys, task.data, order_of(task, 1), lane(), number, number
-            steps = partial(train_steps, static.trained)
-            return jax.jit(steps, donate_argnums=4, out_shardings=_places(lane())).lower(*arguments).compile()
-
-        def compile_end() -> Any:
-            rest = without_optimizer(lane())
-            places = _places(rest), task.placement.whole
-            arguments = task.data, number, number, task.validation, rest
-            end = partial(end_epoch, static.evaluated)
-            return jax.jit(end, donate_argnums=4, out_shardings=places).lower(*arguments).compile()
-
-        start = self.once(task, ("start", static.trained), compile_start)
-        steps = self.once(task, ("steps", static.trained), compile_steps)
-        end = self.once(task, ("end", static.evaluated), compile_end)
-
-        def init(hparams: Hparams, keys: Keys) -> Lane:
-            key, scale = jax.random.key_data(keys.init), hparams.init_scale
-            key, scale = map(jnp.asarray, map(np.asarray, (key, scale)))  # on the first device
-            params = init_params(jax.random.wrap_key_data(key), static.sizes, static.init, scale, static.dtype)
-            return start(hparams, put(params, state_shardings(task.placement, params)))
-
-        return Program(init, steps, ending(end))
-
-
-def _placed(leaf: jax.ShapeDtypeStruct, place: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
-
-
-def _places(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.sharding, tree)
+    weights = sum(a * b for a, b in pairwise(task.static.sizes))
+    most = task.config.steps_per_call or max(1, int(FLOPS_PER_CALL / (6 * weights * (task.static.batch_size + 4))))
+    return -(-task.steps // -(-task.steps // most))
 
 
 def order_of(task: Task, epoch: int) -> Rows:
@@ -209,9 +145,7 @@ def fit(task: Task, program: Program, lane: Lane | None = None, seconds: float =
     """
     config = task.config
     lane = program.init(task.hparams, task.keys) if lane is None else lane
-    examples = len(task.train_indices)
-    steps = steps_per_epoch(examples, task.static.batch_size)
-    per_call = steps_per_call(config, task.static, steps)
+    examples, steps, per_call = len(task.train_indices), task.steps, steps_per_call(task)
     epoch, batch = divmod(int(lane.state.step), steps)
     best_epoch, order = int(lane.best.epoch), None
     while epoch < config.num_epochs and not (batch == 0 and stops_early(config, epoch, best_epoch)):
@@ -236,6 +170,71 @@ def fit(task: Task, program: Program, lane: Lane | None = None, seconds: float =
         if stats.first_bad >= 0:
             raise NotFinite(int(stats.first_bad), record)
         yield Event(lane, record)
+
+
+class Chunk:
+    """Lanes of one shape side by side, all equally far: of `tasks` the first `count` are wanted, the others fill up.
+
+    `shared`: all lanes of the population have one seed, and see the same rows in one order.
+    """
+
+    def __init__(self, tasks: Sequence[Task], size: int, shared: bool) -> None:
+        self.count, self.shared = len(tasks), shared
+        self.tasks = [*tasks, *[tasks[0]] * (size - len(tasks))]
+        self.hparams, self.keys = stack([(task.hparams, task.keys) for task in self.tasks])
+        self.validation = tasks[0].validation if self.shared else stack([task.validation for task in self.tasks])
+
+    def orders(self, epoch: int) -> Rows:
+        """The batches of epoch `epoch` (from 1) of every lane."""
+        if self.shared:
+            return order_of(self.tasks[0], epoch)
+        by_seed = {task.config.seed: order_of(task, epoch) for task in {t.config.seed: t for t in self.tasks}.values()}
+        return stack([by_seed[task.config.seed] for task in self.tasks])
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Pytrees of one structure as one, with a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def fit_side_by_side(
+    chunk: Chunk, program: Program, lanes: Sequence[Lane], until: int | None
+) -> Iterator[tuple[int, Record, Lane | None, bool]]:
+    """Trains a chunk to the ends of its tasks, or to epoch `until`; yields (index, record, lane, diverged) every epoch.
+
+    `lanes` are the states to go on from, all at the end of the same epoch; none for the start. The lane that is
+    yielded is on the host, and None before the task has come to its end. The seconds of a record are the lane's share
+    of the epoch's.
+    """
+    first = chunk.tasks[0]
+    lane = stack([*lanes, *[lanes[0]] * (len(chunk.tasks) - len(lanes))]) if lanes else None
+    lane = program.init(chunk.hparams, chunk.keys) if lane is None else jax.device_put(lane, first.placement.whole)
+    examples, steps, per_call = len(first.train_indices), first.steps, steps_per_call(first)
+    epoch = int(lane.state.step[0]) // steps
+    active = set(range(chunk.count))
+    while active:
+        start = time.perf_counter()
+        epoch += 1
+        order = chunk.orders(epoch)
+        for batch in range(0, steps, per_call):
+            bounds = np.int32(batch), np.int32(min(batch + per_call, steps))
+            lane = program.train_steps(chunk.hparams, chunk.keys, first.data, order, lane, *bounds)
+        lane, stats = program.end_epoch(first.data, np.int32(examples), np.int32(steps), chunk.validation, lane)
+        stats, best_epochs = jax.device_get((stats, lane.best.epoch))
+        seconds = (time.perf_counter() - start) / len(active)
+        for index in sorted(active):
+            config, own = chunk.tasks[index].config, _lane_of(stats, index)
+            record = to_record(chunk.tasks[index], epoch, epoch * steps, own, seconds)
+            last = min(until or config.num_epochs, config.num_epochs)
+            diverged = bool(own.first_bad >= 0)
+            over = epoch >= last or diverged or stops_early(config, epoch, int(best_epochs[index]))
+            if over:
+                active.remove(index)
+            yield index, record, jax.device_get(_lane_of(lane, index)) if over else None, diverged
+
+
+def _lane_of(lanes: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], lanes)
 
 
 def stops_early(config: ConfigDict, epoch: int, best_epoch: int) -> bool:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.gradients import GRADIENTS
+from mlp_jax.gradients import GRADIENTS, Step
 from mlp_jax.lanes.fit import Task, make_task, order_of
 from mlp_jax.questions.compare import versus
 from mlp_jax.questions.lab import Answer, Lab, accuracies, diverged, row
@@ -54,9 +54,8 @@ def gradients(task: Task) -> np.ndarray:
     def step(lane: Lane, number: jax.Array) -> tuple[Lane, jax.Array]:
         batch = take_batch(static, task.data, order, number, static.batch_size)
         targets = jax.nn.one_hot(batch.labels, static.sizes[-1], dtype=static.dtype)
-        _, grads = GRADIENTS[static.gradient](
-            static, task.hparams, lane.state.params, batch.inputs, targets, batch.real / batch.size
-        )
+        drawn = Step(batch.inputs, targets, batch.real / batch.size)
+        _, grads = GRADIENTS[static.gradient](static, task.hparams, lane.state.params, drawn)
         norms = jnp.sqrt(jnp.sum(grads[0].w[:, :NEURONS] ** 2, axis=0))
         return train_step(static, task.hparams, task.keys, lane, batch), norms
 

@@ -110,6 +110,7 @@ RANGES: dict[str, _Range] = {
     "final_factor": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
 }
 
+
 @cache
 def choices() -> dict[str, Iterable[str]]:
     """field -> the names it may hold: the keys of the tables that implement them. Imports JAX, which takes a while."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -18,9 +17,10 @@ from mlp_jax.errors import Diverged, UserError
 from mlp_jax.files import checkpoint, workdir
 from mlp_jax.files.progress import describe, progress
 from mlp_jax.files.tracking import open_tracker
+from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.divergence import explain
 from mlp_jax.lanes.evaluation import Tested, evaluate_on
-from mlp_jax.lanes.fit import Compiler, Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
+from mlp_jax.lanes.fit import Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
 from mlp_jax.lanes.placement import Placement, fetch, placements
 from mlp_jax.reports import run as report
 from mlp_jax.runs import cluster, resume, runtime

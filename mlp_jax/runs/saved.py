@@ -7,18 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.runs import resume
-from mlp_jax.files import checkpoint
 from mlp_jax.data import images
+from mlp_jax.data.datasets import Dataset, load, load_test, split
+from mlp_jax.errors import UserError
 from mlp_jax.files import workdir
 from mlp_jax.files.checkpoint import newest_is_whole
 from mlp_jax.hparams import Static, split_config
-from mlp_jax.runs.config import FILE, from_json
-from mlp_jax.data.datasets import Dataset, load, load_test, split
-from mlp_jax.errors import UserError
 from mlp_jax.lanes.evaluation import Tested, evaluate_on, predict_probabilities
-from mlp_jax.runs.run import write_evaluation
 from mlp_jax.model import Params
+from mlp_jax.runs import resume
+from mlp_jax.runs.config import FILE, from_json
+from mlp_jax.runs.run import write_evaluation
 from mlp_jax.training import host_generator, make_keys
 
 

@@ -1,111 +1,68 @@
 """Names and spellings of fields and values in other systems, in our own: MGD, NAG, ReLU, max_epochs, weight_init."""
 
 import re
-import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-from mlp_jax.errors import UserError, not_one_of
-
-# What other systems call our fields, lower-case letters and digits only.
-FIELD_NAMES = {
-    "epochs": "num_epochs",
-    "maxepochs": "num_epochs",
-    "nepochs": "num_epochs",
-    "layers": "num_layers",
-    "hiddenlayers": "num_layers",
-    "numhiddenlayers": "num_layers",
-    "nhiddenlayers": "num_layers",
-    "numberhiddenlayers": "num_layers",
-    "nhl": "num_layers",
-    "hl": "num_layers",
-    "depth": "num_layers",
-    "numhiddenneurons": "hidden_size",
-    "hiddenneurons": "hidden_size",
-    "numneurons": "hidden_size",
-    "neurons": "hidden_size",
-    "hiddenunits": "hidden_size",
-    "hiddenlayersize": "hidden_size",
-    "sizehiddenlayer": "hidden_size",
-    "layersize": "hidden_size",
-    "width": "hidden_size",
-    "sz": "hidden_size",
-    "initializer": "init",
-    "initialiser": "init",
-    "initialization": "init",
-    "initialisation": "init",
-    "weightinit": "init",
-    "weightinitialization": "init",
-    "weightinitialisation": "init",
-    "weightinitializer": "init",
-    "activationfunction": "activation",
-    "activationfn": "activation",
-    "act": "activation",
-    "optimiser": "optimizer",
-    "opt": "optimizer",
-    "lr": "learning_rate",
-    "stepsize": "learning_rate",
-    "l2": "weight_decay",
-    "wd": "weight_decay",
-    "lambda": "weight_decay",
-    "bs": "batch_size",
-    "minibatchsize": "batch_size",
-    "lossfunction": "loss",
-    "lossfn": "loss",
-    "dropout": "dropout_rate",
-    "epsilon": "eps",
-}
-
-# What other systems call our values, lower-case letters and digits only.
-VALUE_NAMES = {
-    "optimizer": {
-        "mgd": "momentum",
-        "momentumgd": "momentum",
-        "momentumsgd": "momentum",
-        "sgdmomentum": "momentum",
-        "nag": "nesterov",
-        "nesterovsgd": "nesterov",
-        "nesterovmomentum": "nesterov",
-        "gd": "sgd",
-    },
-    "activation": {"logistic": "sigmoid", "linear": "identity", "none": "identity", "leakyrelu": "leaky_relu"},
-    "init": {
-        "glorot": "xavier",
-        "xavieruniform": "xavier",
-        "glorotuniform": "xavier",
-        "kaiming": "he",
-        "henormal": "he",
-        "zero": "zeros",
-        "randomnormal": "random",
-    },
-    "loss": {
-        "meansquarederror": "mse",
-        "squarederror": "mse",
-        "crossentropy": "cross_entropy",
-        "ce": "cross_entropy",
-        "categoricalcrossentropy": "cross_entropy",
-    },
-    "dataset": {"fashionmnist": "fashion_mnist", "mnist": "mnist", "digits": "digits"},
-}
-
-METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
-METRIC_NAMES = {
-    "valaccuracy": "val/accuracy",
-    "validationaccuracy": "val/accuracy",
-    "valacc": "val/accuracy",
-    "validationacc": "val/accuracy",
-    "accuracy": "val/accuracy",
-    "valloss": "val/loss",
-    "validationloss": "val/loss",
-    "loss": "val/loss",
-    "trainaccuracy": "train/accuracy",
-    "trainingaccuracy": "train/accuracy",
-    "trainacc": "train/accuracy",
-    "trainloss": "train/loss",
-    "trainingloss": "train/loss",
-}
+from mlp_jax.errors import UserError, not_one_of, shown
 
 MOST_LAYERS, MOST_UNITS = 1000, 1_000_000  # beyond them a net is a slip of the pen, and its tuple a flood of memory
+
+
+def _lookup(others: dict[str, str]) -> dict[str, str]:
+    """From what other systems say to our word for it; given are our words, each with theirs."""
+    return {theirs: ours for ours, names in others.items() for theirs in names.split()}
+
+
+# What other systems say, lower-case letters and digits only.
+FIELD_NAMES = _lookup(
+    {
+        "num_epochs": "epochs maxepochs nepochs",
+        "num_layers": "layers hiddenlayers numhiddenlayers nhiddenlayers numberhiddenlayers nhl hl depth",
+        "hidden_size": "numhiddenneurons hiddenneurons numneurons neurons hiddenunits hiddenlayersize sizehiddenlayer "
+        "layersize width sz",
+        "init": "initializer initialiser initialization initialisation weightinit weightinitialization "
+        "weightinitialisation weightinitializer",
+        "activation": "activationfunction activationfn act",
+        "optimizer": "optimiser opt",
+        "learning_rate": "lr stepsize",
+        "weight_decay": "l2 wd lambda",
+        "batch_size": "bs minibatchsize",
+        "loss": "lossfunction lossfn",
+        "dropout_rate": "dropout",
+        "eps": "epsilon",
+    }
+)
+VALUE_NAMES = {
+    field: _lookup(others)
+    for field, others in {
+        "optimizer": {
+            "momentum": "mgd momentumgd momentumsgd sgdmomentum",
+            "nesterov": "nag nesterovsgd nesterovmomentum",
+            "sgd": "gd",
+        },
+        "activation": {"sigmoid": "logistic", "identity": "linear none", "leaky_relu": "leakyrelu"},
+        "init": {
+            "xavier": "glorot xavieruniform glorotuniform",
+            "he": "kaiming henormal",
+            "zeros": "zero",
+            "random": "randomnormal",
+        },
+        "loss": {
+            "mse": "meansquarederror squarederror",
+            "cross_entropy": "crossentropy ce categoricalcrossentropy",
+        },
+        "dataset": {"fashion_mnist": "fashionmnist", "mnist": "mnist", "digits": "digits"},
+    }.items()
+}
+METRIC_NAMES = _lookup(
+    {
+        "val/accuracy": "valaccuracy validationaccuracy valacc validationacc accuracy",
+        "val/loss": "valloss validationloss loss",
+        "train/accuracy": "trainaccuracy trainingaccuracy trainacc",
+        "train/loss": "trainloss trainingloss",
+    }
+)
 
 
 def canonical(field: str, value: Any) -> Any:
@@ -122,8 +79,16 @@ def canonical_field(name: str, fields: Iterable[str]) -> str:
     own = {_squash(field): field for field in fields}
     field = own.get(squashed) or FIELD_NAMES.get(squashed)
     if field not in fields:
-        raise unknown("sweep.parameters", name, sorted(fields))
+        raise not_one_of("sweep.parameters", name, sorted(fields))
     return field
+
+
+def canonical_metric(name: object) -> str:
+    """Our name of a metric as other systems write it: val_acc -> val/accuracy; loss alone is the validation set's."""
+    metric = METRIC_NAMES.get(_squash(name)) if isinstance(name, str) else None
+    if metric is None:
+        raise not_one_of("sweep.metric.name", name, dict.fromkeys(METRIC_NAMES.values()))
+    return metric
 
 
 def sizes(value: Any) -> tuple[int, ...]:
@@ -138,29 +103,6 @@ def sizes(value: Any) -> tuple[int, ...]:
             f"hidden_sizes: {shown(value)} is not a tuple of widths from 1 to {MOST_UNITS}, as (128, 64) or '128-64'"
         )
     return widths
-
-
-def canonical_metric(name: object) -> str:
-    """Our name of a metric as other systems write it: val_acc -> val/accuracy; loss alone is the validation set's."""
-    metric = METRIC_NAMES.get(_squash(name)) if isinstance(name, str) else None
-    if metric is None:
-        raise unknown("sweep.metric.name", name, METRICS)
-    return metric
-
-
-def shown(value: object) -> str:
-    """A value as a message quotes it: in one line, however long or deep it is."""
-    quote = reprlib.Repr()
-    quote.maxstring = quote.maxother = 80
-    try:
-        return quote.repr(value)
-    except ValueError:  # an int of more than 4300 digits
-        return "a number too long to print"
-
-
-def unknown(name: str, given: object, allowed: Iterable[object]) -> UserError:
-    """`not_one_of` for what may be no word at all."""
-    return not_one_of(name, given[:80] if isinstance(given, str) else shown(given), allowed)
 
 
 def _squash(name: str) -> str:

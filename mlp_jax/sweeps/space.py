@@ -3,10 +3,8 @@
 import json
 import math
 import re
-from bisect import bisect_right
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import accumulate
 from typing import Any
 
 from mlp_jax.runs.spelling import sizes
@@ -43,7 +41,6 @@ class Distribution:
     """
 
     choices: tuple[Any, ...] = ()
-    weights: tuple[float, ...] = ()  # probabilities of the choices; (): all alike
     low: float = 0.0
     high: float = 0.0
     step: float = 0.0
@@ -60,18 +57,22 @@ class Distribution:
     @property
     def even(self) -> bool:
         """Whether there are finitely many values, each as likely as the next."""
-        return self.size is not None and not self.weights and not self.log
+        return self.size is not None and not self.log
+
+    @property
+    def values(self) -> list[Any]:
+        """All the values, in the order given or from small to large; none where they are a continuum."""
+        return [self.at(index) for index in range(self.size or 0)]
 
     def at(self, index: int) -> Any:
         """The value with this index, in the order given or from small to large."""
         if self.choices:
             return self.choices[index]
-        return self._number(Decimal(repr(self.step)) * (round(self.low / self.step) + index))
+        value = Decimal(repr(self.step)) * (round(self.low / self.step) + index)  # 3 · 0.1 is 0.3 here
+        return int(value) if self.whole else float(value)
 
     def draw(self, u: float) -> Any:
         """The value below which a share u of [0, 1) lies."""
-        if self.weights:
-            return self.choices[bisect_right(list(accumulate(self.weights))[:-1], u)]
         if self.even:
             return self.at(int(u * (self.size or 1)))
         if self.log:
@@ -82,9 +83,6 @@ class Distribution:
         """The allowed value nearest to a number."""
         bounded = min(max(value, self.low), self.high)
         return self.at(round(bounded / self.step) - round(self.low / self.step)) if self.step else bounded
-
-    def _number(self, value: Decimal) -> int | float:
-        return int(value) if self.whole else float(value)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import os
-import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -14,87 +14,53 @@ from time import monotonic, sleep
 
 import pytest
 
-from mlp_jax.data import datasets as data
 from mlp_jax.data import download
+from mlp_jax.data.datasets import PUBLISHED
 from tests.shared.idx_files import STEMS, file_name
 
-URL = data.PUBLISHED["fashion_mnist"].url
+URL = PUBLISHED["fashion_mnist"].url
 FILES = [file_name(stem, gz=True) for stem in STEMS]
 ARCHIVE = gzip.compress(os.urandom(200_000))
 
 
-class Host:
+class Host(socketserver.ThreadingTCPServer):
     """A proxy on the loopback that plays any host; `answer(connection, path, count)` says what it does."""
 
+    daemon_threads = True
+
     def __init__(self, answer):
-        self.answer = answer
-        self.counter = itertools.count()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.connections = []
-        self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections.append(connection)
-            threading.Thread(target=self.serve, args=[connection], daemon=True).start()
-
-    def serve(self, connection):
-        request = b""
-        try:
-            while b"\r\n\r\n" not in request:
-                if not (block := connection.recv(4096)):
-                    return
-                request += block
-            path = request.split()[1].decode().rsplit("/", 1)[-1].split("?")[0]
-            if self.answer(connection, path, next(self.counter)) != "stay":
-                connection.close()
-        except OSError:  # the other side has gone
-            connection.close()
+        super().__init__(("127.0.0.1", 0), Connection)
+        self.answer, self.counter, self.over = answer, itertools.count(), threading.Event()
+        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
 
     def close(self):
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts; closing alone does not
-        for it in (self.listener, *self.connections):
-            it.close()
+        self.over.set()
+        self.shutdown()
+        self.server_close()
+
+
+class Connection(socketserver.StreamRequestHandler):
+    def handle(self):
+        path = self.rfile.readline().split()[1].decode().rsplit("/", 1)[-1].split("?")[0]
+        while self.rfile.readline().strip():
+            pass
+        with contextlib.suppress(OSError):  # the other side has gone
+            if self.server.answer(self.connection, path, next(self.server.counter)) == "stay":
+                self.server.over.wait()
 
 
 def head(length, status="200 OK"):
     return f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n".encode()
 
 
-def silent(connection, path, count):
-    return "stay"
+def sends(content, then=None):
+    """An answer that sends these bytes and closes the connection, or lets it stay."""
 
+    def answer(connection, path, count):
+        connection.sendall(content)
+        return then
 
-def forbidding(connection, path, count):
-    connection.sendall(head(9, "403 Forbidden") + b"Forbidden")
-
-
-def login_page(connection, path, count):
-    connection.sendall(head(13) + b"<html></html>")
-
-
-def half(connection, path, count):
-    connection.sendall(head(len(ARCHIVE)) + ARCHIVE[: len(ARCHIVE) // 2])
-
-
-def half_then_silent(connection, path, count):
-    half(connection, path, count)
-    return "stay"
-
-
-def half_a_header_then_silent(connection, path, count):
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
-    return "stay"
-
-
-def wrong(connection, path, count):
-    connection.sendall(head(len(ARCHIVE)) + ARCHIVE)
+    return answer
 
 
 def endless(connection, path, count):
@@ -103,158 +69,136 @@ def endless(connection, path, count):
         connection.sendall(bytes(1 << 16))
 
 
-def first_look_then_forbidding(connection, path, count):
-    (wrong if count == 0 else forbidding)(connection, path, count)
+def after_the_first_look(answer):
+    return lambda connection, path, count: (answer if count else whole)(connection, path, count)
 
 
-def first_look_then_silent(connection, path, count):
-    return wrong(connection, path, count) if count == 0 else "stay"
-
-
-def nonsense(connection, path, count):
-    connection.sendall(b"\0\x1b[2J nonsense\r\n\r\n")
-
-
-def closing(connection, path, count):
-    pass
+whole = sends(head(len(ARCHIVE)) + ARCHIVE)
+half = sends(head(len(ARCHIVE)) + ARCHIVE[: len(ARCHIVE) // 2])
+half_then_silent = sends(head(len(ARCHIVE)) + ARCHIVE[: len(ARCHIVE) // 2], "stay")
+silent = sends(b"", "stay")
+forbidding = sends(head(9, "403 Forbidden") + b"Forbidden")
 
 
 @pytest.fixture
 def behind(monkeypatch):
     """Puts this process and its children behind a host of the given behaviour, for http and https."""
-    hosts = []
+    with contextlib.ExitStack() as hosts:
 
-    def start(answer):
-        hosts.append(Host(answer))
-        for name in ("http_proxy", "https_proxy"):
-            monkeypatch.setenv(name, hosts[-1].address)
-            monkeypatch.setenv(name.upper(), hosts[-1].address)
-        for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxies of its first use
-        return hosts[-1]
+        def start(answer):
+            host = Host(answer)
+            hosts.callback(host.close)
+            address = f"http://127.0.0.1:{host.server_address[1]}"
+            for name in ("http_proxy", "https_proxy"):
+                monkeypatch.setenv(name, address)
+                monkeypatch.setenv(name.upper(), address)
+            for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+                monkeypatch.delenv(name, raising=False)
+            urllib.request.install_opener(urllib.request.build_opener())  # it remembers the proxies of its first use
+            return host
 
-    yield start
-    for host in hosts:
-        host.close()
-
-
-def fetch(folder, url=URL):
-    download.fetch("fashion_mnist", url, FILES, 4 * len(ARCHIVE), folder)
+        yield start
+        urllib.request.install_opener(None)
 
 
-def fails(folder, says, **kwargs):
+def fetch(folder, url=URL, num_bytes=800_000):
+    download.fetch("fashion_mnist", url, FILES, num_bytes, folder)
+
+
+def fails(folder, says, url=URL):
     with pytest.raises(download.Unreachable, match=says) as error:
-        fetch(folder / "data" / "fashion_mnist", **kwargs)
+        fetch(folder / "data" / "fashion_mnist", url)
     assert str(error.value).isprintable()
     assert not (folder / "data" / "fashion_mnist").exists()
 
 
-# What a host does, and what is said of it. Those of the first look end before tensorflow-datasets is imported.
-FIRST_LOOK = [
-    (silent, "does not answer within 0.5 seconds|timed out"),
-    (half_a_header_then_silent, "does not answer within 0.5 seconds|timed out"),
-    (forbidding, "answers 403 Forbidden"),
-    (login_page, "answers with something that is no archive"),
-    (nonsense, "cannot be reached: .*nonsense"),
-    (closing, "cannot be reached: .*closed"),
-]
-LATER = [
-    (half, "IncompleteRead|Connection broken"),
-    (half_then_silent, "0.4 of 0.8 MB arrived, then nothing more"),
-    (wrong, "a checksum is wrong"),
-    (endless, "sends more than"),
-    (first_look_then_forbidding, "403"),
-    (first_look_then_silent, "0.0 of 0.8 MB arrived, then nothing more"),
-]
-
-
-@pytest.mark.parametrize(("answer", "says"), FIRST_LOOK)
-def test_a_host_that_does_not_answer_is_found_out_at_once(tmp_path, monkeypatch, behind, answer, says):
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (silent, "cannot be reached: timed out"),
+        (sends(b"HTTP/1.1 200 OK\r\nContent-Le", "stay"), "cannot be reached: timed out"),
+        (forbidding, "answers 403 Forbidden"),
+        (sends(head(13) + b"<html></html>"), "answers with something that is no archive"),
+        (sends(b"\0\x1b[2J nonsense\r\n\r\n"), "cannot be reached: .*nonsense"),
+        (sends(b""), "cannot be reached: .*closed"),
+    ],
+)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_host_that_does_not_answer_is_found_out_at_once(monkeypatch, behind, answer, says, name):
     behind(answer)
-    monkeypatch.setattr(download, "_ANSWER_SECONDS", 0.5)
-    fails(tmp_path, says)
-    with pytest.raises(download.Unreachable, match=says):
-        download.look_at(URL + FILES[0], 0.5)
+    monkeypatch.setattr(download, "_ANSWER_SECONDS", 0.2)
+    with pytest.raises(download.Unreachable, match=says if name == "fashion_mnist" else None):  # the other has https
+        download.look_at(PUBLISHED[name].url + FILES[0])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_proxy_that_is_not_there_is_the_reason_and_nothing_is_left(tmp_path, behind, name):
+    behind(silent).close()
+    fails(tmp_path, "cannot be reached: .*refused", PUBLISHED[name].url)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("answer", "says"), LATER)
-def test_a_host_that_disappoints_later_is_given_up(tmp_path, behind, answer, says):
-    behind(answer)
-    fails(tmp_path, says)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("url", [row.url for row in data.PUBLISHED.values()])
-@pytest.mark.parametrize("answer", [silent, forbidding, half, half_then_silent, first_look_then_silent])
-def test_data_that_cannot_be_had_is_known_within_ten_seconds(tmp_path, behind, answer, url):
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (silent, "cannot be reached: timed out"),
+        (half, "IncompleteRead|Connection broken"),
+        (half_then_silent, "0.4 of 0.8 MB arrived, then nothing more"),
+        (whole, "a checksum is wrong"),
+        (endless, "sends more than"),
+        (after_the_first_look(forbidding), "403"),
+        (after_the_first_look(silent), "0.0 of 0.8 MB arrived, then nothing more"),
+    ],
+)
+def test_a_host_that_disappoints_is_given_up_within_ten_seconds(tmp_path, behind, answer, says):
     behind(answer)
     start = monotonic()
-    fails(tmp_path, None, url=url)
+    fails(tmp_path, says)
     assert monotonic() - start < 10
 
 
-def test_a_silent_proxy_of_https_is_found_out(tmp_path, monkeypatch, behind):
-    behind(silent)
-    monkeypatch.setattr(download, "_ANSWER_SECONDS", 0.5)
-    fails(tmp_path, "timed out|does not answer", url=data.PUBLISHED["mnist"].url)
-
-
-def test_a_proxy_that_is_not_there(tmp_path, behind):
-    behind(silent).close()
-    fails(tmp_path, "cannot be reached: .*refused")
-
-
-def test_a_name_that_takes_for_ever_to_look_up(tmp_path, monkeypatch):
-    # A child that hangs before its first byte; the resolver has no time limit of its own.
-    monkeypatch.setattr(download.sys, "executable", "/bin/cat")  # rejects its arguments, and so ends at once
+def test_a_child_that_cannot_start_or_hangs_is_given_up(tmp_path, monkeypatch):
+    # It hangs before its first byte where a name is looked up for ever: the resolver has no time limit of its own.
+    monkeypatch.setattr(sys, "executable", "/bin/cat")  # rejects its arguments, and so ends at once
     fails(tmp_path, "ended with status 1")
-    script = tmp_path / "hang"
-    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    (script := tmp_path / "hang").write_text("#!/bin/sh\nexec sleep 60\n")
     script.chmod(0o755)
-    monkeypatch.setattr(download.sys, "executable", str(script))
+    monkeypatch.setattr(sys, "executable", str(script))
     monkeypatch.setattr(download, "_START_SECONDS", 0.5)
     fails(tmp_path, "0.0 of 0.8 MB arrived, then nothing more")
 
 
-class Child:
-    """A child on a clock of its own: ends after `seconds`, and writes 100 bytes at each of the seconds `arrivals`."""
-
-    def __init__(self, folder, monkeypatch, seconds, arrivals):
-        self.file, self.seconds, self.arrivals, self.now = folder / "file", seconds, arrivals, 0.0
-        monkeypatch.setattr(download, "monotonic", lambda: self.now)
-
-    def poll(self):
-        return 0 if self.now >= self.seconds else None
-
-    def wait(self, timeout):
-        before, self.now = self.now, self.now + timeout
-        with open(self.file, "ab") as file:
-            file.write(bytes(100 * sum(before < arrival <= self.now for arrival in self.arrivals)))
-        if self.poll() is None:
-            raise subprocess.TimeoutExpired("child", timeout)
-
-
 @pytest.mark.parametrize(
-    ("seconds", "arrivals", "given_up"),
+    ("seconds", "arrivals", "given_up", "on_a_terminal"),
     [
-        (50, range(3, 50, 4), None),  # slow, but it goes on
-        (60, [], 8),
-        (60, [7], 12),
-        (60, [1, 4, 8, 9], 14),
-        (7, [], None),
+        (50, range(3, 50, 4), None, True),  # slow, but it goes on
+        (60, [], 8, True),
+        (60, [7], 12, False),
+        (60, [1, 4, 8, 9], 14, True),
+        (7, [], None, False),
     ],
 )
-def test_a_slow_host_is_waited_for_and_a_silent_one_is_not(tmp_path, monkeypatch, seconds, arrivals, given_up):
-    child = Child(tmp_path, monkeypatch, seconds, arrivals)
-    if given_up is None:
-        download._watch(child, tmp_path, 10**6)
-        assert child.now == pytest.approx(seconds, abs=0.2)
-    else:
-        with pytest.raises(download.Unreachable, match="MB arrived, then nothing more"):
-            download._watch(child, tmp_path, 10**6)
-        assert child.now == pytest.approx(given_up, abs=0.3)
+def test_a_slow_host_is_waited_for_and_a_silent_one_is_not(
+    monkeypatch, capsys, seconds, arrivals, given_up, on_a_terminal
+):
+    class Child:  # on a clock of its own; it ends after `seconds`, and 100 bytes come at each of the seconds `arrivals`
+        now = 0.0
+
+        def poll(self):
+            return 0 if self.now >= seconds else None
+
+        def wait(self, timeout):
+            self.now += timeout
+            raise subprocess.TimeoutExpired("child", timeout)
+
+    child = Child()
+    monkeypatch.setattr(download, "monotonic", lambda: child.now)
+    monkeypatch.setattr(download, "_size", lambda _: 100 * sum(arrival <= child.now for arrival in arrivals))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: on_a_terminal)
+    with pytest.raises(download.Unreachable, match="nothing more") if given_up else contextlib.nullcontext():
+        download._watch(child, Path(), 10**6)
+    assert child.now == pytest.approx(given_up or seconds, abs=0.3)
+    assert ("of 1.0 MB" in capsys.readouterr().err) == bool(arrivals and on_a_terminal)  # the progress
 
 
 def test_the_manager_checks_the_sums_and_the_archives_end_up_under_their_names(tmp_path, monkeypatch, behind):
@@ -267,7 +211,7 @@ def test_the_manager_checks_the_sums_and_the_archives_end_up_under_their_names(t
         for file, content in archives.items()
     }
     monkeypatch.setattr(checksums, "get_all_url_infos", lambda: registered)
-    job = {"name": "any", "urls": {file: URL + file for file in FILES}, "answer_seconds": 4}
+    job = {"name": "any", "urls": {file: URL + file for file in FILES}}
     (tmp_path / "good").mkdir()
     download.work(job | {"folder": str(tmp_path / "good")})
     assert {file: (tmp_path / "good" / file).read_bytes() for file in FILES} == archives
@@ -282,18 +226,12 @@ def test_the_manager_checks_the_sums_and_the_archives_end_up_under_their_names(t
 
 
 def test_files_are_moved_at_the_end_and_nothing_else_is_left(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(download, "_run", lambda job, at, size: [(at / file).write_text(file) for file in job["urls"]])
+    monkeypatch.setattr(
+        download, "_run", lambda job, _: [Path(job["folder"], file).write_text(file) for file in job["urls"]]
+    )
     fetch(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {file: file for file in FILES}
-    assert len(capsys.readouterr().err.splitlines()) == 1  # no progress bar where nobody looks
-
-
-def test_only_a_terminal_sees_the_progress(monkeypatch, capsys):
-    download._show(1_500_000, 30_000_000)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    download._show(1_500_000, 30_000_000)
-    assert "1.5 of 30.0 MB" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"downloading fashion_mnist (1 MB) from {URL}\n"
 
 
 @pytest.mark.parametrize("place", ["file/fashion_mnist", "null\0byte", "gone"])
@@ -307,13 +245,9 @@ def test_a_folder_that_cannot_be_written_is_a_reason(tmp_path, monkeypatch, plac
 
 def test_the_child_ends_and_cleans_up_when_its_parent_is_killed(tmp_path, behind):
     behind(silent)
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    job = {"name": "any", "urls": {"a": URL + "a"}, "folder": str(folder), "answer_seconds": 60}
-    root = Path(download.__file__).parent.parent
-    child = subprocess.Popen(
-        [sys.executable, "-m", "mlp_jax.data.download", json.dumps(job)], cwd=root, stdin=subprocess.PIPE
-    )
+    (folder := tmp_path / "temporary").mkdir()
+    job = {"name": "any", "urls": {"a": URL + "a"}, "folder": str(folder)}
+    child = subprocess.Popen([sys.executable, "-P", download.__file__, json.dumps(job)], stdin=subprocess.PIPE)
     sleep(0.5)
     assert child.poll() is None
     child.stdin.close()
@@ -337,19 +271,18 @@ def test_an_interrupt_ends_the_child_and_leaves_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.real_data
 @pytest.mark.slow
-def test_the_whole_download_of_the_real_archives(tmp_path, behind, data_dir):
+def test_the_real_archives_over_a_slow_line(tmp_path, behind, data_dir):
     source = Path(data_dir) / "fashion_mnist"
 
     def serve(connection, path, count):
         content = (source / path).read_bytes()
         connection.sendall(head(len(content)))
-        for begin in range(0, len(content), 1 << 16):  # a slow line: about four seconds altogether
+        for begin in range(0, len(content), 1 << 16):  # about four seconds altogether
             sleep(0.01)
             connection.sendall(content[begin : begin + (1 << 16)])
 
     behind(serve)
-    row = data.PUBLISHED["fashion_mnist"]
-    download.fetch("fashion_mnist", row.url, row.sha256, row.num_bytes, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
-    for file in FILES:
-        assert (tmp_path / file).read_bytes() == (source / file).read_bytes()
+    fetch(tmp_path, num_bytes=PUBLISHED["fashion_mnist"].num_bytes)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        file: (source / file).read_bytes() for file in FILES
+    }

@@ -1,6 +1,5 @@
 """Training over devices equals one device, at every number of devices, batches that do not divide included."""
 
-import re
 from functools import partial
 
 import jax
@@ -12,7 +11,7 @@ from mlp_jax.lanes.fit import fit
 from mlp_jax.lanes.placement import parse_mesh, placements, put, state_shardings
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.runs.config import check
-from tests.shared.training import compiled, leaves, small_config, small_dataset, small_task
+from tests.shared.training import collectives, compiled, leaves, small_config, small_dataset, small_task
 
 # 105 steps; batches of 14 (the last of an epoch 6) divide over no number of devices but 2.
 FIELDS = {"num_epochs": 15, "batch_size": 14, "dropout_rate": 0.2, "weight_decay": 1e-3}
@@ -24,12 +23,6 @@ def trained(mesh: str, **fields):
     program = compiled(task)
     *_, event = fit(task, program)
     return event.lane, program
-
-
-def collectives(compiled) -> list[str]:
-    """What a compiled program's devices do together; a step is the body of the one loop in `train_steps`."""
-    kinds = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast"
-    return re.findall(rf" ({kinds})(?:-start)?\(", compiled.as_text())
 
 
 def assert_close(many, one, tolerance: float) -> None:
@@ -118,7 +111,6 @@ def test_lanes_and_data_at_once(chunk):
 
 
 def test_a_mesh_is_its_axes():
-    assert parse_mesh("") == {"lanes": 1, "data": 1, "fsdp": 1}
     assert parse_mesh("data:4") == {"lanes": 1, "data": 4, "fsdp": 1}
     assert parse_mesh("lanes:2,data:3,fsdp:5") == {"lanes": 2, "data": 3, "fsdp": 5}
     places = placements("lanes:2,data:3")
@@ -140,15 +132,8 @@ def test_of_an_accelerator_a_run_takes_all_devices_and_a_population_each(monkeyp
 
 @pytest.mark.parametrize("mesh", ["data", "data:0", "rows:2", "data:2:3", "data:x", "fsdp:-1"])
 def test_a_mesh_that_makes_no_sense_is_an_error(mesh):
-    with pytest.raises(UserError, match="mesh"):
+    with pytest.raises(UserError, match=f"mesh: '{mesh}' is not made of"):
         placements(mesh)
-    with pytest.raises(UserError, match="mesh"):
-        check("mesh", mesh)
-
-
-def test_more_devices_than_there_are():
-    with pytest.raises(UserError, match="mesh: 'data:99' asks for 99 devices; there are 8"):
-        placements("data:99")
 
 
 @pytest.mark.parametrize("mesh", ["data:2,", "fsdp:2,data:2", "data:2,data:2", ",data:2"])

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from mlp_jax.hparams import split_config
-from mlp_jax.lanes import abreast
+from mlp_jax.lanes.compile import chunk_size
 from mlp_jax.lanes.population import Member, Population
-from tests.lanes.test_placement import collectives
-from tests.shared.training import leaves, same_bits, small_config, small_dataset, train
+from tests.shared.training import collectives, leaves, same_bits, small_config, small_dataset, train
 
 
 def configs():
@@ -92,7 +91,7 @@ def test_lanes_of_one_shape_compile_once_a_place():
 
 
 def test_an_error_in_a_lane_ends_the_population(monkeypatch):
-    monkeypatch.setattr(Population, "_advance", lambda *_: 1 / 0)
+    monkeypatch.setattr(Population, "_train_one", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         trained(Population(small_dataset(), "lanes:2"), [Member(config) for config in configs()])
 
@@ -118,4 +117,4 @@ def test_as_many_lanes_side_by_side_as_half_the_memory_holds(gigabytes, devices,
     static, _ = split_config(small_config(hidden_sizes=(128,), batch_size=64), 784, 10, 54_000)
     stats = None if gigabytes is None else {"bytes_limit": int(gigabytes * 1e9)}
     device = SimpleNamespace(memory_stats=lambda: stats)
-    assert abreast.chunk_size(static, device, devices) == lanes
+    assert chunk_size(static, device, devices) == lanes

@@ -1,12 +1,12 @@
-"""Distortions against NumPy, SciPy's resampling and the statistics that their numbers promise."""
+"""Distortions and mixup against plain loops, SciPy and the statistics that their numbers promise."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage
+from scipy import ndimage, stats
 
-from mlp_jax.augment import DISTORTIONS, DistortionNumbers, _coordinates, augment, bilinear, displacements, nearest
+from mlp_jax.augment import DISTORTIONS, DistortionNumbers, _coordinates, augment, bilinear, displacements, mix, nearest
 
 SHAPE = (9, 7)
 F32 = jnp.dtype("float32")
@@ -20,13 +20,10 @@ def some_images(n, shape=SHAPE, seed=0):
     return jnp.asarray(np.random.default_rng(seed).integers(25, 256, (n, shape[0] * shape[1])), F32)
 
 
-def coordinates(key, n=40, shape=SHAPE, **given):
-    y, x = _coordinates(keys_of(key, given), numbers(**given), n, shape, F32)
-    return np.broadcast_to(y, (n, *shape)), np.broadcast_to(x, (n, *shape))
-
-
-def keys_of(key, names):
-    return {name: jax.random.fold_in(key, DISTORTIONS.index(name)) for name in names}
+def coordinates(key, n, **given):
+    keys = {name: jax.random.fold_in(key, DISTORTIONS.index(name)) for name in given}
+    y, x = _coordinates(keys, numbers(**given), n, SHAPE, F32)
+    return np.broadcast_to(y, (n, *SHAPE)), np.broadcast_to(x, (n, *SHAPE))
 
 
 def moved(image, dy, dx, flip):
@@ -140,3 +137,40 @@ def test_every_image_of_every_step_is_distorted_on_its_own_and_again_alike(key):
     # A convex mean of pixels and black stays within them.
     assert one.min() >= 0
     assert one.max() <= float(images.max()) + 2.5e-4
+
+
+# Mixup
+
+
+def shares(key, alpha, n):
+    """λ of n batches, read off two images of which one is 1 and the other 0."""
+    rows = jnp.asarray([[1.0], [0.0]])
+    draw = jax.vmap(lambda key: mix(key, jnp.float32(alpha), jnp.float32(2), rows, rows)[0][0, 0])
+    return np.asarray(draw(jax.random.split(key, n)))
+
+
+@pytest.mark.parametrize("size", [8, 5, 1])
+def test_rows_are_blends_of_a_row_and_the_next_one_image_and_target_alike(key, size):
+    """What only fills the batch up is seen by no row of it."""
+    inputs, targets = np.random.default_rng(0).random((8, 6), np.float32), np.eye(8, dtype=np.float32)
+    inputs[size:] = np.nan
+    mixed, blended = mix(key, jnp.float32(1), jnp.float32(size), jnp.asarray(inputs), jnp.asarray(targets))
+    share = float(blended[0, 0]) if size > 1 else 1.0
+    assert 0.5 <= share < 1 or size == 1
+    for row in range(size):
+        partner = (row + 1) % size
+        np.testing.assert_allclose(blended[row], share * targets[row] + (1 - share) * targets[partner], atol=1e-6)
+        np.testing.assert_allclose(mixed[row], share * inputs[row] + (1 - share) * inputs[partner], atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.4, 1.0, 3.0])
+def test_the_shares_are_those_of_a_folded_beta(key, alpha):
+    beta = stats.beta(alpha, alpha)
+    found = shares(key, alpha, 20_000)
+    assert len(set(found.tolist())) > 5000  # every batch has one of its own; near 1 float32 has few
+    assert found.min() >= 0.5
+    # SciPy's test wants a continuous distribution; near 1 float32 has steps, so only what lies below is looked at.
+    inner = found[found < 1 - 1e-4]
+    below = 2 * beta.cdf(1 - 1e-4) - 1
+    assert abs(len(inner) / len(found) - below) < 5 * 0.5 / 20_000**0.5
+    assert stats.kstest(inner, lambda x: (2 * beta.cdf(x) - 1) / below).pvalue > 1e-4

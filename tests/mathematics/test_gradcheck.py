@@ -1,8 +1,8 @@
 """The gradient check itself: it passes where the gradient is right, and above all fails where it is wrong."""
 
 import types
+from itertools import product
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,15 +11,11 @@ from configs.default import get_config
 from mlp_jax import gradcheck, gradients, losses, model
 from mlp_jax.hparams import split_config
 from tests.shared.sign_flips import FLIPS, ROOT, Flip, flipped
-from tests.shared.slow import fast
 
 TABLES = {"model.py": ("ACTIVATIONS", "NORMS"), "losses.py": ("LOSSES",), "gradients.py": ("GRADIENTS",)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def tiny(**fields):
@@ -33,20 +29,21 @@ def check(**fields):
     return gradcheck.check(*tiny(**fields))
 
 
-@pytest.mark.parametrize("activation", fast(model.ACTIVATIONS, ["relu", "gelu"]))
-def test_right_gradients_pass(activation):
-    rows = check(activation=activation)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"activation": name} for name in ("relu", "gelu")),
+        *(pytest.param({"activation": name}, marks=pytest.mark.slow) for name in model.ACTIVATIONS),
+        {"activation": "relu", "norm": "layer", "label_smoothing": 0.3, "hidden_sizes": (5, 4)},
+    ],
+    ids=str,
+)
+def test_right_gradients_pass(fields):
+    rows = check(**fields)
     assert all(row.passed for row in rows), rows
-    assert {(row.loss, row.dropout, row.l2) for row in rows} == {
-        (loss, dropout, l2) for loss in losses.LOSSES for dropout in (True, False) for l2 in (True, False)
-    }
-
-
-@pytest.mark.parametrize("activation", ["relu", pytest.param("tanh", marks=pytest.mark.slow)])
-def test_right_gradients_pass_through_a_norm_and_to_smoothed_targets(activation):
-    rows = check(activation=activation, norm="layer", label_smoothing=0.3, hidden_sizes=(5, 4))
-    assert len(rows) == 8
-    assert all(row.passed for row in rows), rows
+    assert [(row.loss, row.dropout, row.l2) for row in rows] == [
+        (loss, dropout, l2) for dropout in (True, False) for loss in losses.LOSSES for l2 in (True, False)
+    ]
 
 
 @pytest.mark.parametrize("flip", FLIPS, ids=lambda flip: flip.new)
@@ -70,18 +67,26 @@ def test_flips_touch_every_activation_and_every_file():
     assert {flip.file for flip in FLIPS} == set(TABLES)
 
 
-def test_report_marks_the_configs_own_combination_and_counts_rows(monkeypatch):
+def with_rows(monkeypatch, errors_of):
+    """Lets `check` find one row an objective, with the errors that `errors_of` says of the activation."""
+
     def check(static, hparams):
-        rows = [(loss, drop, l2) for loss in losses.LOSSES for drop in (True, False) for l2 in (True, False)]
-        return [gradcheck.Row(static.activation, *row, 0.0, 0.0) for row in rows]
+        products = product(losses.LOSSES, (True, False), (True, False))
+        return [gradcheck.Row(static.activation, *row, *errors_of(static.activation)) for row in products]
 
     monkeypatch.setattr(gradcheck, "check", check)
+
+
+@pytest.mark.parametrize(("dataset", "inputs"), [("digits", 64), ("mnist", 784), ("/a/folder", 784)])
+def test_the_report_marks_the_configs_own_combination_and_counts_rows(dataset, inputs, monkeypatch):
+    with_rows(monkeypatch, lambda activation: (0.0, 0.0))
     config = get_config()
-    config.update({"activation": "gelu", "loss": "mse", "dropout_rate": 0.5, "hidden_sizes": (5,), "dataset": "digits"})
+    config.update({"activation": "gelu", "loss": "mse", "dropout_rate": 0.5, "hidden_sizes": (7, 5)})
+    config.dataset = dataset
     text, passed = gradcheck.report(config)
     lines = text.splitlines()
     assert passed
-    assert lines[0].startswith("64-5-10,")
+    assert lines[0].startswith(f"{inputs}-7-5-10,")
     assert len(lines) == 2 + 8 * 8 + 1
     (marked,) = [line for line in lines[1:] if line.startswith("*")]
     assert marked.split()[1:5] == ["gelu", "mse", "0.3", "-"]
@@ -90,25 +95,11 @@ def test_report_marks_the_configs_own_combination_and_counts_rows(monkeypatch):
 
 @pytest.mark.parametrize("errors", [(2e-12, 0.0), (0.0, 2e-7), (np.nan, 0.0), (0.0, np.nan), (np.inf, 0.0)])
 def test_one_row_past_tolerance_fails_the_report(errors, monkeypatch):
-    def check(static, hparams):
-        bad = static.activation == "gelu"
-        return [gradcheck.Row(static.activation, "mse", False, False, *(errors if bad else (0.0, 0.0)))]
-
-    monkeypatch.setattr(gradcheck, "check", check)
+    with_rows(monkeypatch, lambda activation: errors if activation == "gelu" else (0.0, 0.0))
     text, passed = gradcheck.report(get_config())
     assert not passed
-    assert text.count("WRONG") == 1
-    assert text.splitlines()[-1].startswith("7 of 8 ")
-
-
-def test_sizes_come_from_the_config(monkeypatch):
-    seen = []
-    monkeypatch.setattr(gradcheck, "check", lambda static, hparams: seen.append(static.sizes) or [])
-    for dataset in ("digits", "fashion_mnist", "mnist", "/a/folder"):
-        config = get_config()
-        config.update({"dataset": dataset, "hidden_sizes": (7, 5)})
-        gradcheck.report(config)
-    assert seen[:: len(model.ACTIVATIONS)] == [(64, 7, 5, 10), *[(784, 7, 5, 10)] * 3]
+    assert text.count("WRONG") == 8
+    assert text.splitlines()[-1].startswith("56 of 64 ")
 
 
 def test_a_crossed_kink_redraws_the_point(monkeypatch):
@@ -119,7 +110,7 @@ def test_a_crossed_kink_redraws_the_point(monkeypatch):
         point = draw(static, dropout, rng)
         if len(drawn) < 2 * gradcheck.CANDIDATES:  # two attempts whose first pre-activation is exactly 0
             first = point.params[0]
-            nearer = first.b.at[0].set(-(point.inputs[0] @ first.w[:, 0]))
+            nearer = first.b.at[0].set(-(point.step.inputs[0] @ first.w[:, 0]))
             point = point._replace(params=(first._replace(b=nearer), *point.params[1:]))
         drawn.append(point)
         return point

@@ -1,12 +1,13 @@
 """Activations, initialisers, dropout and the forward pass against NumPy, SciPy and statistics."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import stats
 
 from mlp_jax.model import (
     ACTIVATIONS,
@@ -19,18 +20,10 @@ from mlp_jax.model import (
     forward,
     init_params,
 )
+from tests.shared.reference_activations import ACTIVATIONS as ORACLES
 from tests.shared.slow import fast
 
-ORACLES = {
-    "identity": lambda z: z,
-    "sigmoid": special.expit,
-    "tanh": np.tanh,
-    "relu": lambda z: np.maximum(z, 0),
-    "leaky_relu": lambda z: np.maximum(z, 0.01 * z),
-    "elu": lambda z: np.maximum(z, 0) + np.expm1(np.minimum(z, 0)),
-    "gelu": lambda z: z * stats.norm.cdf(z),
-    "swish": lambda z: z / (1 + np.exp(-z)),
-}
+F32 = jnp.dtype("float32")
 GRID = np.concatenate([np.linspace(-6, 6, 241) + 0.0123, [-30.0, -1e-3, 1e-3, 30.0]])
 
 
@@ -84,12 +77,6 @@ def test_activation_keeps_the_dtype(name, dtype):
     np.testing.assert_allclose(a.astype(jnp.float32), ORACLES[name](np.linspace(-3, 3, 7)), rtol=0.03, atol=0.02)
 
 
-def test_every_choice_has_a_test_here():
-    assert set(ACTIVATIONS) == set(ORACLES)
-    assert set(INITIALIZERS) == {"random", "xavier", "he", "zeros"}
-    assert set(PRECISIONS) == {"float32", "tf32", "bfloat16", "float64"}
-
-
 # Of n = 120,000 draws a mean is off by σ/√n and a variance by about √(2/n) = 0.4 %; five of those are allowed.
 @pytest.mark.parametrize(
     ("init", "scale", "variance", "excess_kurtosis"),
@@ -98,32 +85,22 @@ def test_every_choice_has_a_test_here():
         ("random", 2.0, 4.0, 0),
         ("he", 0.01, 2 / 400, 0),
         ("xavier", 0.01, (6 / 700) / 3, -1.2),
+        ("zeros", 0.01, 0, np.nan),
     ],
 )
 def test_initialiser_moments(init, scale, variance, excess_kurtosis, key):
-    (layer,) = init_params(key, (400, 300), init, jnp.float32(scale), jnp.dtype("float32"))
+    (layer,) = init_params(key, (400, 300), init, jnp.float32(scale), F32)
     w = np.asarray(layer.w, np.float64).ravel()
-    assert abs(w.mean()) < 5 * (variance / w.size) ** 0.5
+    assert abs(w.mean()) <= 5 * (variance / w.size) ** 0.5
     assert w.var() == pytest.approx(variance, rel=0.02)
-    assert stats.kurtosis(w) == pytest.approx(excess_kurtosis, abs=0.08)
+    assert stats.kurtosis(w) == pytest.approx(excess_kurtosis, abs=0.08, nan_ok=True)
     assert not np.any(layer.b)
-
-
-def test_xavier_fills_its_bounds(key):
-    (layer,) = init_params(key, (400, 300), "xavier", jnp.float32(1), jnp.dtype("float32"))
-    bound = np.sqrt(6 / 700)
-    assert 0.999 * bound < layer.w.max() <= bound * (1 + 1e-6)
-    assert -bound * (1 + 1e-6) <= layer.w.min() < -0.999 * bound
-
-
-def test_zeros_are_zeros(key):
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(init_params(key, (4, 3, 2), "zeros", 1.0, jnp.float32)))
 
 
 @pytest.mark.parametrize("init", ["random", "xavier", "he"])
 def test_layers_and_seeds_differ_and_a_seed_repeats(init):
     def draw(seed):
-        return init_params(jax.random.key(seed), (5, 5, 5), init, jnp.float32(1), jnp.dtype("float32"))
+        return init_params(jax.random.key(seed), (5, 5, 5), init, jnp.float32(1), F32)
 
     first, second = (layer.w for layer in draw(0))
     assert not np.any(first == second)
@@ -141,25 +118,20 @@ def test_initialised_shapes_and_dtype(init, dtype, key):
         assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {dtype}
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
 def test_dropout_drops_a_fraction_and_keeps_the_mean(rate, key):
-    (mask,) = dropout_masks(key, jnp.float32(rate), 400, (300,), jnp.dtype("float32"))
+    (mask,) = jax.jit(lambda rate: dropout_masks(key, rate, 400, (300,), F32))(jnp.float32(rate))  # rates are traced
     mask = np.asarray(mask)
     assert mask.shape == (400, 300)
-    np.testing.assert_allclose(np.unique(mask), [0, 1 / (1 - rate)], rtol=1e-6)
+    np.testing.assert_allclose(np.unique(mask), [0, 1 / (1 - rate)] if rate else [1], rtol=1e-6)
     deviation = (rate * (1 - rate) / mask.size) ** 0.5
     assert np.mean(mask == 0) == pytest.approx(rate, abs=5 * deviation)
     assert mask.mean() == pytest.approx(1, abs=5 * deviation / (1 - rate))
 
 
-def test_dropout_of_nothing_is_all_ones(key):
-    for mask in dropout_masks(key, jnp.float32(0), 400, (300, 300), jnp.dtype("float32")):
-        np.testing.assert_array_equal(mask, np.ones_like(mask))
-
-
 def test_dropout_is_independent_by_layer_step_row_and_unit(key):
     def kept(step):
-        masks = dropout_masks(jax.random.fold_in(key, step), jnp.float32(0.5), 400, (300, 300), jnp.dtype("float32"))
+        masks = dropout_masks(jax.random.fold_in(key, step), jnp.float32(0.5), 400, (300, 300), F32)
         return [np.asarray(mask > 0, float) for mask in masks]
 
     (one, two), (later, _) = kept(0), kept(1)
@@ -170,51 +142,29 @@ def test_dropout_is_independent_by_layer_step_row_and_unit(key):
     np.testing.assert_array_equal(kept(0)[0], one)
 
 
-def test_dropout_rate_may_be_traced(key):
-    masks = jax.jit(lambda rate: dropout_masks(key, rate, 400, (300,), jnp.dtype("float32")))(jnp.float32(0.3))
-    np.testing.assert_array_equal(masks[0], dropout_masks(key, jnp.float32(0.3), 400, (300,), jnp.dtype("float32"))[0])
-
-
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("sizes", fast([(4, 3), (4, 5, 3), (4, 5, 6, 5, 3)], [(4, 5, 6, 5, 3)]))
-def test_forward_is_the_written_formula(name, sizes):
+def test_forward_is_the_written_formula(name, sizes, norm):
     rng = np.random.default_rng(1)
-    x = rng.normal(size=(6, 4))
-    masks = [rng.integers(0, 2, (6, width)) * 2.0 for width in sizes[1:-1]]
+    x, masks = rng.normal(size=(6, 4)), [rng.integers(0, 2, (6, width)) * 2.0 for width in sizes[1:-1]]
+    same = partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-12)
     with jax.enable_x64(True):
         params = float64_params(sizes)
         for used in ([], masks):
-            logits, cache = forward(params, jnp.asarray(x), name, tuple(map(jnp.asarray, used)), "float64")
+            logits, cache = forward(params, jnp.asarray(x), name, tuple(map(jnp.asarray, used)), "float64", norm)
             h = x
-            for index, layer in enumerate(params):
-                np.testing.assert_allclose(cache.inputs[index], h, rtol=1e-13, atol=1e-13)
-                z = h @ np.asarray(layer.w) + np.asarray(layer.b)
-                if index < len(params) - 1:
-                    np.testing.assert_allclose(cache.pre_activations[index], z, rtol=1e-13, atol=1e-13)
-                    h = ORACLES[name](z)
-                    np.testing.assert_allclose(cache.activations[index], h, rtol=1e-13, atol=1e-13)
-                    h = h * used[index] if used else h
-            np.testing.assert_allclose(logits, z, rtol=1e-12, atol=1e-12)
+            for index, (w, b) in enumerate(jax.tree.map(np.asarray, params[:-1])):
+                same(cache.inputs[index], h)
+                u = h @ w
+                if norm == "layer":
+                    u = (u - u.mean(axis=1, keepdims=True)) / np.sqrt(u.var(axis=1, keepdims=True) + NORM_EPS)
+                same(cache.pre_activations[index], u + b)
+                h = ORACLES[name](u + b)
+                same(cache.activations[index], h)
+                h = h * used[index] if used else h
+            same(logits, h @ np.asarray(params[-1].w) + np.asarray(params[-1].b))
             assert len(cache.pre_activations) == len(cache.activations) == len(params) - 1
-
-
-def test_permuting_hidden_units_leaves_the_output():
-    rng = np.random.default_rng(2)
-    with jax.enable_x64(True):
-        params = float64_params((4, 5, 5, 3))
-        x = jnp.asarray(rng.normal(size=(6, 4)))
-        p, q = rng.permutation(5), rng.permutation(5)
-        first, second, last = jax.tree.map(np.asarray, params)
-        moved = (
-            Layer(first.w[:, p], first.b[p]),
-            Layer(second.w[p][:, q], second.b[q]),
-            Layer(last.w[q], last.b),
-        )
-        moved = jax.tree.map(jnp.asarray, moved)
-        for name in ACTIVATIONS:
-            before, _ = forward(params, x, name, (), "float64")
-            after, _ = forward(moved, x, name, (), "float64")
-            np.testing.assert_allclose(before, after, rtol=1e-12, atol=1e-12)
 
 
 def test_precisions():
@@ -237,21 +187,6 @@ def test_bfloat16_adds_up_in_float32():
     ones = jnp.ones((1, 4096), jnp.float32)
     assert PRECISIONS["bfloat16"](ones, ones.T) == 4096  # bfloat16 sums stop growing at 256
     assert PRECISIONS["bfloat16"](jnp.full((1, 1), 1 + 2**-12), ones[:, :1].T) == 1
-
-
-def test_forward_with_a_norm_is_the_written_formula():
-    rng = np.random.default_rng(4)
-    x = rng.normal(size=(6, 4))
-    with jax.enable_x64(True):
-        params = float64_params((4, 5, 6, 3))
-        logits, cache = forward(params, jnp.asarray(x), "tanh", (), "float64", "layer")
-        h = x
-        for index, (w, b) in enumerate(jax.tree.map(np.asarray, params[:-1])):
-            u = h @ w
-            z = (u - u.mean(axis=1, keepdims=True)) / np.sqrt(u.var(axis=1, keepdims=True) + NORM_EPS) + b
-            np.testing.assert_allclose(cache.pre_activations[index], z, rtol=1e-11, atol=1e-12)
-            h = np.tanh(z)
-        np.testing.assert_allclose(logits, h @ np.asarray(params[-1].w) + np.asarray(params[-1].b), rtol=1e-11)
 
 
 def test_a_layer_norm_sees_neither_the_scale_nor_the_mean_of_its_input():
@@ -288,23 +223,19 @@ def test_a_product_has_the_derivatives_of_any_product(lanes, rows, columns):
 
 def test_a_layer_norm_is_over_the_last_axis_whatever_stands_before_it():
     u, delta = np.random.default_rng(0).normal(size=(2, 3, 2, 50)).astype(np.float32)
-    norm = NORMS["layer"]
-    v, kept = norm.f(u)
-    back = norm.delta(delta, *kept)
-    for lane in range(3):
-        alone, own = norm.f(u[lane])
-        np.testing.assert_allclose(v[lane], alone, rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(back[lane], norm.delta(delta[lane], *own), rtol=1e-5, atol=1e-6)
+    f, back = NORMS["layer"]
+    (v, kept), (flat, own) = f(u), f(u.reshape(6, 50))
+    np.testing.assert_allclose(v.reshape(6, 50), flat, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        back(delta, *kept).reshape(6, 50), back(delta.reshape(6, 50), *own), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("shape", [(3,), (1,), (1, 2, 3), (2, 2, 3)])
 def test_a_product_takes_any_number_of_axes(shape):
     a, b = np.random.default_rng(0).normal(size=shape), np.random.default_rng(1).normal(size=(shape[-1], 4))
-
-    def total(a, b):
-        return PRECISIONS["float32"](a, b).sum()
-
-    by_a, by_b = jax.grad(total, (0, 1))(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
+    total = jax.grad(lambda *factors: PRECISIONS["float32"](*factors).sum(), (0, 1))
+    by_a, by_b = total(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
     np.testing.assert_allclose(by_a, np.broadcast_to(b.sum(axis=1), shape), rtol=1e-5)
     column = a.reshape(-1, shape[-1]).sum(axis=0)
     np.testing.assert_allclose(by_b, np.repeat(column[:, None], 4, axis=1), rtol=1e-5, atol=1e-6)

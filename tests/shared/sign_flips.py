@@ -54,12 +54,12 @@ FLIPS = (
     Flip("losses.py", "return probabilities * (d - jnp", "return probabilities * (d + jnp"),
     Flip("losses.py", "d = 2 * (probabilities - targets)", "d = 2 * (targets - probabilities)"),
     Flip("losses.py", "d = 2 * (probabilities - targets)", "d = 2 * (probabilities + targets)"),
-    Flip("gradients.py", "delta = weights[:, None] *", "delta = -weights[:, None] *"),
+    Flip("gradients.py", "delta = step.weights[:, None] *", "delta = -step.weights[:, None] *"),
     Flip("gradients.py", "grad_w = product(", "grad_w = -product("),
     Flip("gradients.py", "jnp.sum(delta, axis=0)", "-jnp.sum(delta, axis=0)"),
     Flip("gradients.py", "grad_w + hparams.weight_decay * w", "grad_w - hparams.weight_decay * w"),
     Flip("gradients.py", "product(delta, w.T)", "product(delta, -w.T)"),
-    Flip("gradients.py", "below * masks[index - 1]", "below * -masks[index - 1]"),
+    Flip("gradients.py", "below * step.masks[index - 1]", "below * -step.masks[index - 1]"),
     Flip("gradients.py", "delta = below * df(", "delta = below * -df("),
 )  # fmt: skip
 

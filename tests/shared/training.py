@@ -1,15 +1,18 @@
 """A small data set and a small config for tests that train."""
 
+import re
 from functools import cache
+from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from configs.default import get_config
 from mlp_jax.data.datasets import Dataset
-from mlp_jax.lanes.fit import Compiler, Event, Task, fit, make_task, place_data
+from mlp_jax.lanes.compile import Compiler
+from mlp_jax.lanes.fit import Event, Program, Task, fit, make_task, place_data
 from mlp_jax.lanes.placement import Placement, placements
-from mlp_jax.training import Program
 from tests.shared.idx_files import make_arrays
 
 
@@ -41,22 +44,16 @@ def shared_compiler(x64: bool) -> Compiler:
 
 
 def compiled(task: Task) -> Program:
-    import jax
-
     return shared_compiler(jax.config.jax_enable_x64)(task)
 
 
 def train(config: ConfigDict, dataset: Dataset | None = None, placement: Placement | None = None) -> list[Event]:
     """Every event of a training from its start, lanes copied to the host since the next call overwrites them."""
-    import jax
-
     task = small_task(config, dataset, placement)
     return [event._replace(lane=jax.device_get(event.lane)) for event in fit(task, compiled(task))]
 
 
 def leaves(tree: object) -> list[np.ndarray]:
-    import jax
-
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
@@ -66,3 +63,9 @@ def same_bits(one: object, other: object) -> bool:
     return len(a) == len(b) and all(
         x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True)
     )
+
+
+def collectives(compiled: Any) -> list[str]:
+    """What a compiled program's devices do together; a step is the body of the one loop in `train_steps`."""
+    kinds = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast"
+    return re.findall(rf" ({kinds})(?:-start)?\(", compiled.as_text())

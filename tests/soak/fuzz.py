@@ -91,12 +91,8 @@ def idx_target(folder: Path) -> Callable[[Any], None]:
         path.write_bytes(gzip.compress(content, 1, mtime=0) if how >= 8 else content)
         ndim = 1 + 2 * (how >> 1 & 1)
         found = one_line(lambda: idx.decode(path, ndim))
-        shape = one_line(lambda: idx.check(path, ndim))
-        assert (found is None) == (shape is None)
-        if found is not None:
-            array, _ = found
-            assert array.shape == shape
-            assert content[4 + 4 * ndim :] == array.tobytes() or how < 8  # a compressed input may be read either way
+        if found is not None:  # a compressed input may be read either way
+            assert content[4 + 4 * ndim :] == found.tobytes() or how < 8
 
     return target
 

@@ -33,7 +33,7 @@ import numpy as np
 import main as program
 from mlp_jax.files import checkpoint
 from mlp_jax.files import workdir as workdirs
-from mlp_jax.lanes.fit import Compiler
+from mlp_jax.lanes.compile import Compiler
 from mlp_jax.runs import run as experiment
 from tests.shared.idx_files import make_arrays, write_idx_folder
 from tests.soak import runs

@@ -70,20 +70,18 @@ def test_the_first_trial_of_many_seeds_is_spread_evenly() -> None:
     assert sum((counts[index] - 100) ** 2 / 100 for index in range(24)) < 60  # χ² with 23 degrees; p = 4e-5
 
 
-def test_uneven_choices_come_once_each_and_the_likely_ones_first() -> None:
-    parameters = {
-        "activation": {"values": ["relu", "tanh"], "probabilities": [0.9, 0.1]},
-        "batch_size": {"distribution": "q_log_uniform_values", "min": 16, "max": 64, "q": 16},
-    }
+def test_uneven_values_come_once_each_and_the_likely_ones_first() -> None:
+    parameters = {"batch_size": {"distribution": "q_log_uniform_values", "min": 16, "max": 64, "q": 16}}
+    parameters |= {"activation": {"values": ["relu", "tanh"]}}
     found = everything("random", 0, parameters)
     assert sorted(found) == sorted(itertools.product([16, 32, 48, 64], ["relu", "tanh"]))
-    firsts = [sequence(space("random", parameters), seed)(0)["activation"] for seed in range(300)]
-    assert firsts.count("relu") == pytest.approx(270, abs=25)
+    firsts = [sequence(space("random", parameters), seed)(0)["batch_size"] for seed in range(300)]
+    assert firsts.count(16) == pytest.approx(300 * math.log(24 / 16, 4), abs=42)  # five standard deviations
 
 
-def test_choices_too_unlikely_to_meet_end_the_search() -> None:
-    parameters = {"activation": {"values": ["relu", "tanh"], "probabilities": [1 - 1e-7, 1e-7]}}
-    assert everything("random", 0, parameters) == [("relu",)]
+def test_values_too_unlikely_to_meet_end_the_search() -> None:
+    parameters = {"lr": {"distribution": "q_log_uniform_values", "min": 0.5 + 1e-9, "max": 1.5 + 1e-9, "q": 1}}
+    assert everything("random", 0, parameters) == [(1.0,)]
 
 
 def test_of_a_continuum_each_trial_is_drawn_by_its_number() -> None:

@@ -1,0 +1,140 @@
+"""Programs compiled ahead of time, so that no clock of an epoch sees a compiler: of one lane, or of many side by side.
+
+Side by side means on one device under `vmap`, for accelerators. Lanes of one shape train in chunks of one fixed size,
+filled up with copies that nobody reads, so that neither the number of compilations nor the bits of a lane depend on
+how trials fell into groups.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.hparams import Hparams, Static
+from mlp_jax.lanes.fit import Chunk, Program, Task, order_of
+from mlp_jax.lanes.placement import put, state_shardings
+from mlp_jax.model import init_params
+from mlp_jax.training import EpochStats, Keys, Lane, end_epoch, init_lane, start_lane, train_steps
+
+MOST_LANES = 256  # under way at once, on all devices together
+SHARE_OF_MEMORY = 0.5
+
+
+def chunk_size(static: Static, device: jax.Device, devices: int = 1) -> int:
+    """Lanes of a chunk: as many as half the device's memory holds, a power of two, at most its share of 256."""
+    weights = sum((a + 1) * b for a, b in pairwise(static.sizes))
+    rows = sum(static.sizes) * static.batch_size
+    bytes_per_lane = static.dtype.itemsize * (7 * weights + 4 * rows)  # w, g, m, v, update, best, one to spare
+    memory = (device.memory_stats() or {}).get("bytes_limit", 2**32)
+    fitting = max(1, int(SHARE_OF_MEMORY * memory / bytes_per_lane))
+    return 1 << min(max(1, MOST_LANES // devices), fitting).bit_length() - 1
+
+
+class Compiler:
+    """Compiled functions by what decides their text, so that all nets on one device that can share one do."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.compiled: dict[Any, Any] = {}
+        self._locks: dict[Any, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def __call__(self, task: Task) -> Program:
+        """The program of a single lane. Its first weights are drawn layer by layer, by programs that JAX keeps."""
+        static = task.static
+
+        @cache
+        def arguments() -> tuple[Any, ...]:
+            lane = jax.eval_shape(partial(init_lane, static), task.hparams, task.keys)
+            lane = _on(lane, state_shardings(task.placement, lane))
+            return task.hparams, task.keys, order_of(task, 1), task.validation, lane
+
+        def of_start() -> tuple[Any, Any]:
+            hparams, *_, lane = arguments()
+            return (hparams, lane.state.params), _places(lane)
+
+        def init(hparams: Hparams, keys: Keys) -> Lane:
+            key, scale = jax.random.key_data(keys.init), hparams.init_scale
+            key, scale = map(jnp.asarray, map(np.asarray, (key, scale)))  # on the first device
+            params = init_params(jax.random.wrap_key_data(key), static.sizes, static.init, scale, static.dtype)
+            return start(hparams, put(params, state_shardings(task.placement, params)))
+
+        start = self._once(task, ("start", static.trained), partial(start_lane, static.trained), of_start)
+        steps, end = partial(train_steps, static.trained), partial(end_epoch, static.evaluated)
+        return Program(init, *self._loop(task, (), steps, end, arguments))
+
+    def side_by_side(self, chunk: Chunk) -> Program:
+        """The program of a chunk of lanes."""
+        task, kind = chunk.tasks[0], (len(chunk.tasks), chunk.shared)
+        static, rows, whole = task.static, None if chunk.shared else 0, task.placement.whole
+        init = jax.vmap(partial(init_lane, static))
+
+        @cache
+        def arguments() -> tuple[Any, ...]:
+            lane = jax.eval_shape(init, chunk.hparams, chunk.keys)
+            lane = _on(lane, jax.tree.map(lambda _: whole, lane))
+            return chunk.hparams, chunk.keys, chunk.orders(1), chunk.validation, lane
+
+        start = self._once(task, ("init", static, *kind), init, lambda: ((chunk.hparams, chunk.keys), whole))
+        steps = jax.vmap(partial(train_steps, static.trained), in_axes=(0, 0, None, rows, 0, None, None))
+        end = jax.vmap(partial(end_epoch, static.evaluated), in_axes=(None, None, None, rows, 0))
+        return Program(start, *self._loop(task, kind, steps, end, arguments))
+
+    def _loop(self, task: Task, kind: tuple[Any, ...], steps: Any, end: Any, arguments: Callable[[], Any]) -> Any:
+        """`steps` and `end` compiled. The optimizer's state goes round `end`, which so serves all optimizers."""
+        static, number = task.static, np.int32(0)
+
+        def of_steps() -> tuple[Any, Any]:
+            hparams, keys, order, _, lane = arguments()
+            return (hparams, keys, task.data, order, lane, number, number), _places(lane)
+
+        def of_end() -> tuple[Any, Any]:
+            *_, validation, lane = arguments()
+            lane = _without_optimizer(lane)
+            return (task.data, number, number, validation, lane), (_places(lane), task.placement.whole)
+
+        compiled_steps = self._once(task, ("steps", static.trained, *kind), steps, of_steps, 4)
+        compiled_end = self._once(task, ("end", static.evaluated, *kind), end, of_end, 4)
+
+        def end_epoch(*arguments: Any) -> tuple[Lane, EpochStats]:
+            *others, lane = arguments
+            ended, stats = compiled_end(*others, _without_optimizer(lane))
+            return ended._replace(state=ended.state._replace(opt_state=lane.state.opt_state)), stats
+
+        return compiled_steps, end_epoch
+
+    def _once(
+        self, task: Task, kind: Any, f: Any, arguments: Callable[[], tuple[Any, Any]], donated: int | tuple[()] = ()
+    ) -> Any:
+        """`f` compiled for `arguments()`: values and the places of what comes out. Once for data like the task's."""
+        counts = (len(task.train_indices), task.validation.indices.shape, task.data.images.shape)
+        key = (kind, counts, task.placement)
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self.compiled:
+                start = time.perf_counter()
+                values, places = arguments()
+                jitted = jax.jit(f, out_shardings=places, donate_argnums=donated)
+                self.compiled[key] = jitted.lower(*values).compile()
+                with self._guard:
+                    self.seconds += time.perf_counter() - start
+        return self.compiled[key]
+
+
+def _on(tree: Any, shardings: Any) -> Any:
+    return jax.tree.map(lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s), tree, shardings)
+
+
+def _places(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
+
+
+def _without_optimizer(lane: Lane) -> Lane:
+    return lane._replace(state=lane.state._replace(opt_state=()))
