@@ -144,7 +144,7 @@ def sync(path: Path) -> None:
 
 def dumps(value: Any, indent: int | None = None) -> str:
     """JSON with sorted keys; a float that is not finite becomes null, a NumPy or JAX scalar its number."""
-    return json.dumps(_plain(value), indent=indent, sort_keys=True, allow_nan=False)
+    return json.dumps(plain(value), indent=indent, sort_keys=True, allow_nan=False)
 
 
 def loads(content: bytes) -> Any:
@@ -244,11 +244,12 @@ def _open_no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)  # a planted link must not lead the writing out of the folder
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as JSON has it: tuples as lists, NumPy and JAX scalars as numbers, None for what is not finite."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if getattr(value, "ndim", None) == 0:
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
