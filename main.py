@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +23,10 @@ from ml_collections import ConfigDict
 
 from mlp_jax import questions
 from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of, redact
-from mlp_jax.runs import cluster as processes
+from mlp_jax.runs import cluster, defaults, runtime
 from mlp_jax.runs import config as configs
 from mlp_jax.runs.cluster import ALONE, Joining
 
-DEFAULT_CONFIG = Path(__file__).parent / "configs" / "default.py"
 MODES = ("train", "evaluate", "predict", "best", "report", "gradcheck")
 # The flags that only some modes read.
 READ_BY = {
@@ -83,7 +83,7 @@ def usage() -> str:
             "",
             *lines,
             "",
-            f"{DEFAULT_CONFIG} declares every FIELD with its meaning.",
+            f"{defaults.__file__} declares every FIELD with its meaning.",
         ]
     )
 
@@ -153,10 +153,10 @@ def resolve(options: Options) -> ConfigDict:
     if not resumes and options.mode not in READ_BY["config"]:
         raise UserError(f"--workdir: {options.workdir!r} holds no run: it has no {configs.FILE}")
     if options.config or not resumes:
-        start = configs.load(options.config or DEFAULT_CONFIG)
+        start = configs.load(options.config) if options.config else defaults.get_config()
     else:
         start = configs.from_json(stored)
-        start.resume = configs.load(DEFAULT_CONFIG).resume  # it was said of an earlier start
+        start.resume = defaults.get_config().resume  # the stored one was meant for an earlier start
     config = configs.override(start, options.overrides)
     configs.validate(config)
     questions.validate(config)
@@ -183,23 +183,13 @@ def new_workdir(config: ConfigDict) -> Iterator[Path]:
 
 def train(config: ConfigDict, workdir: str = "", joining: Joining = ALONE) -> None:
     """Do what the config describes, a set of experiments, a sweep or a run, in `workdir` or in a new folder."""
-    from mlp_jax.runs import runtime
-
-    processes.check(joining, bool({"sweep", "experiments"} & set(config)) or config.seeds > 1, workdir)
-    runtime.prepare(config, processes.join(joining))
+    cluster.check(joining, bool({"sweep", "experiments"} & set(config)) or config.seeds > 1, workdir)
+    runtime.prepare(config, cluster.join(joining))
     with contextlib.nullcontext(Path(workdir)) if workdir else new_workdir(config) as folder:
-        if "experiments" in config:
-            from mlp_jax.questions import answer_all
-
-            answer_all.run(config, folder)
-        elif "sweep" in config:
-            from mlp_jax.sweeps import sweep
-
-            sweep.run(config, folder)
-        else:
-            from mlp_jax.runs import run as experiment
-
-            experiment.run(config, folder)
+        kind = (
+            "questions.answer_all" if "experiments" in config else "sweeps.sweep" if "sweep" in config else "runs.run"
+        )
+        import_module(f"mlp_jax.{kind}").run(config, folder)  # not before it is needed: it imports JAX
 
 
 def dispatch(options: Options) -> int:
@@ -208,13 +198,11 @@ def dispatch(options: Options) -> int:
     if options.mode == "train":
         train(config, options.workdir, options.joining)
         return 0
-    from mlp_jax.runs import runtime
-
     runtime.prepare(config)
     if options.mode == "gradcheck":
-        from mlp_jax import gradcheck
+        from mlp_jax.gradcheck import report as gradcheck
 
-        text, passed = gradcheck.report(config)
+        text, passed = gradcheck(config)
         print(text)
         return 0 if passed else 1
     workdir = Path(options.workdir)
@@ -280,8 +268,8 @@ def exit_status(program: str, action: Callable[[], int]) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         message, status, agreed = str(error) or "interrupted", 130, bool(str(error))
     except Exception as error:
-        if processes.is_loss_of_peer(error):
-            message, status = processes.GONE, 1
+        if cluster.is_loss_of_peer(error):
+            message, status = cluster.GONE, 1
         elif "RESOURCE_EXHAUSTED" in str(error):
             message, status = f"out of memory: {error}", 2
         else:
@@ -289,7 +277,7 @@ def exit_status(program: str, action: Callable[[], int]) -> int:
             status = 1
     if message:
         print(f"{program}: {redact(' '.join(message.splitlines()))}", file=sys.stderr)
-    processes.leave(status, agreed)
+    cluster.leave(status, agreed)
     try:
         sys.stdout.flush()
     except OSError:  # else the interpreter fails once more when it flushes at its end

@@ -29,7 +29,6 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.files import workdir
-from mlp_jax.runs.cluster import together
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 24
@@ -65,9 +64,7 @@ def save(
             folder.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(folder)
             (temporary / "arrays").mkdir(parents=True)
-        together(f"checkpoint {step} is begun")
         _write_arrays(temporary / "arrays", state)
-        together(f"checkpoint {step} is written")
         if first:
             (temporary / "extra.json").write_text(workdir.dumps(extra))
             _seal(temporary, step, state, fingerprints)
@@ -80,7 +77,6 @@ def save(
             for other in steps:
                 if other not in kept:
                     _remove(folder / str(other))
-        together(f"checkpoint {step} is sealed")
     except OSError as error:
         raise UserError(f"{final}: the checkpoint cannot be written: {workdir.reason(error)}") from error
     finally:

@@ -15,7 +15,6 @@ from typing import Any
 from mlp_jax.errors import UserError
 
 LARGEST = 2**30  # bytes of a file that is read whole
-SUMS = "sums.json"  # name -> the SHA-256 of what the file may hold: as last written, and as it was before
 
 
 def create(folder: Path) -> None:
@@ -83,54 +82,25 @@ def read_bytes(path: Path) -> bytes:
         return file.read()
 
 
-def write_sealed(path: Path, content: bytes) -> None:
-    """As `write_bytes`, with the file's sum in `sums.json` beside it: `check_seal` then knows a flipped bit."""
-    seal(path.parent, {path.name: content})
-    write_bytes(path, content)
+def write_sealed(path: Path, fields: Mapping[str, Any]) -> None:
+    """Writes a JSON object with its own sum as the last field."""
+    write_bytes(path, (json.dumps({**fields, "sha256": _sum_of(fields)}, indent=2) + "\n").encode())
 
 
-def seal(folder: Path, contents: Mapping[str, bytes | None]) -> None:
-    """Keeps the sums of what these files are about to hold, in one step; None forgets a file that will change unsealed.
-
-    The sum before stays valid, so that a crash ahead of the file's own writing leaves nothing that looks damaged.
-    """
-    sums = _sums(folder)
-    for name, content in contents.items():
-        before = sums.pop(name, [])[-1:]
-        if content is not None:
-            after = hashlib.sha256(content).hexdigest()
-            sums[name] = [*before, after] if before != [after] else before
-    write_bytes(folder / SUMS, json_bytes(sums))
-
-
-def is_as_sealed(path: Path, content: bytes) -> bool:
-    """Whether a file's content is what was sealed; a file without a seal passes."""
-    sums = _sums(path.parent).get(path.name)
-    return sums is None or hashlib.sha256(content).hexdigest() in sums
-
-
-def check_seal(path: Path, content: bytes) -> None:
-    """UserError where a file's content is not what was sealed."""
-    if not is_as_sealed(path, content):
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The fields without the sum."""
+    fields = _object(read_json(path), path)
+    found = fields.pop("sha256", None)
+    if found is not None and found != _sum_of(fields):
         raise UserError(
-            f"{path}: is damaged or was edited: it differs from its sum in {SUMS}; "
-            f"restore it, or remove {SUMS} to take it as it is"
+            f"{path}: is damaged or was edited: it differs from its own sum; restore it, or remove its line "
+            '"sha256" to take it as it is'
         )
+    return fields
 
 
-def _sums(folder: Path) -> dict[str, list[str]]:
-    path = folder / SUMS
-    try:
-        sums = loads(read_bytes(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is damaged, not JSON: {error}") from error
-    if not isinstance(sums, dict) or not all(isinstance(value, list) for value in sums.values()):
-        raise UserError(f"{path}: is damaged: it holds no lists of sums")
-    return sums
+def _sum_of(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def sync(path: Path) -> None:
@@ -168,9 +138,7 @@ def json_bytes(value: Any) -> bytes:
 def read_json(path: Path) -> Any:
     """Reads one JSON value; UserError where the file is missing, unreadable, malformed or not what was sealed."""
     try:
-        content = read_bytes(path)
-        check_seal(path, content)
-        return loads(content)
+        return loads(read_bytes(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
     except ValueError as error:
@@ -188,7 +156,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         content = read_bytes(path) if path.exists() else b""
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
-    check_seal(path, content)
     rows = []
     for place, line in enumerate(content.splitlines(), 1):
         try:
@@ -208,7 +175,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json, which every workdir has."""
     if not (folder / "config.json").exists():
         raise UserError(f"--workdir: {str(folder)!r} holds no run: it has no config.json")
-    return read_if_there(folder / "config.json")
+    return read_sealed(folder / "config.json")
 
 
 def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

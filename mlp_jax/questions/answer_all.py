@@ -16,8 +16,8 @@ from mlp_jax.files.workdir import read_if_there
 from mlp_jax.questions import BUDGETS, QUESTIONS, get_config
 from mlp_jax.questions.lab import KEPT, Lab, called
 from mlp_jax.reports.run import Section, write_bound_report
-from mlp_jax.runs import card, runtime
 from mlp_jax.runs import config as configs
+from mlp_jax.runs import resume, runtime
 from mlp_jax.runs import run as experiment
 
 SECTIONS = "experiments"  # the folder of the answers, a sub-folder each
@@ -40,8 +40,8 @@ def run(config: ConfigDict, folder: Path) -> Path:
         if config.resume == "never":
             for path in (folder / KEPT, folder / SECTIONS, *folder.glob(SWEEPS)):
                 shutil.rmtree(path, ignore_errors=True)
-        workdir.write_sealed(folder / configs.FILE, configs.to_json(config).encode())
-        card.write(folder, lab.dataset)
+        configs.write(config, folder)
+        resume.write_card(folder, lab.dataset)
         for name in dict.fromkeys(config.experiments):
             _answer(lab, name)
             write(config, folder, runtime.describe())
@@ -74,7 +74,7 @@ def _answer(lab: Lab, name: str) -> None:
 def _made_of(config: ConfigDict, folder: Path) -> str:
     """What an answer depends on beside its question: the config, the budget, the data."""
     plain = ConfigDict({name: value for name, value in config.to_dict().items() if name not in configs.EXTRAS})
-    data = card.read(folder)["fingerprint"]
+    data = resume.read_card(folder)["fingerprint"]
     return hashlib.sha256(f"{configs.fingerprint(plain)} {config.budget} {data}".encode()).hexdigest()
 
 
@@ -120,7 +120,7 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
 
 
 def _lead(config: ConfigDict, folder: Path) -> str:
-    data, budget = card.read(folder), BUDGETS[config.budget]
+    data, budget = resume.read_card(folder), BUDGETS[config.budget]
     examples = data["train_examples"]
     held_out = round(config.val_fraction * examples)
     wanted = f" ({called(config.dataset)} could not be had)" if config.dataset != data["dataset"] else ""

@@ -8,7 +8,7 @@ from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import config_of, swept
 from mlp_jax.reports import insights
 from mlp_jax.reports.html import percent
-from mlp_jax.runs import card
+from mlp_jax.runs import resume
 from mlp_jax.sweeps import sweep as search
 
 TITLE = "The best model"
@@ -35,7 +35,7 @@ def final(lab: Lab) -> dict[str, Any]:
 def answer(lab: Lab) -> Answer:
     """The figures of the final fit beside those of the trial that it repeats on more examples."""
     summary, folder = final(lab), swept(lab)
-    best, data = read_if_there(folder / "best.json"), card.read(folder / "best")
+    best, data = read_if_there(folder / "best.json"), resume.read_card(folder / "best")
     tested = sum(map(sum, read_json(folder / "best" / "evaluation.json")["matrix"]))
     held_out = round(lab.base.val_fraction * data["train_examples"])
     validation, test = Share(best["metric"], held_out), Share(summary["test/accuracy"], tested)

@@ -23,6 +23,7 @@ from mlp_jax.reports.html import spoken
 from mlp_jax.runs import config as configs
 from mlp_jax.runs import run as experiment
 from mlp_jax.runs.seeds import keep, restore
+from mlp_jax.runs.signals import interrupted, signals
 from mlp_jax.training import Data
 
 KEPT = "lanes"  # the folder of finished networks, a sub-folder each
@@ -93,13 +94,13 @@ class Lab:
             if name not in members:
                 members[name] = self._restore(self.folder / KEPT / name, config, dataset, population)
         waiting = [name for name, member in members.items() if not (member.records or member.diverged)]
-        with progress(len(waiting), "networks") as show, experiment.signals() as stopped:
+        with progress(len(waiting), "networks") as show, signals() as stopped:
             for done, (index, member) in enumerate(population.train([members[name] for name in waiting]), start=1):
                 members[waiting[index]] = member
                 self._keep(self.folder / KEPT / waiting[index], member, dataset)
                 show(done, f"val {accuracy(member):.2%}")
                 if stopped:
-                    raise experiment.Interrupted(f"stopped by {stopped[0]}; go on with --workdir={self.folder}")
+                    raise interrupted(stopped[0], self.folder)
         return {name: [members[self.name_of(config, dataset)] for config in own] for name, own in wanted.items()}
 
     def test(self, member: Member, dataset: Dataset) -> float:

@@ -3,9 +3,14 @@
 Each process drives its own devices and runs the same program (JAX's distributed runtime); process 0 writes and prints.
 """
 
+import hashlib
 import os
 import re
+import signal
+import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_jax.errors import UserError
@@ -84,11 +89,18 @@ def join(joining: Joining) -> int:
     except (RuntimeError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise UserError(f"--coordinator: {joining.coordinator}: the processes do not meet: {why}") from error
-    # JAX tells these two only once it has begun, and the devices have yet to be chosen.
+    number, count = _place(joining)
+    _keep_stdout(for_us=number == 0)
+    return count
+
+
+def _place(joining: Joining) -> tuple[int, int]:
+    """Which process this is, and of how many. JAX tells only once it has begun, and the devices are yet to be chosen."""
+    if joining.process_id is not None and joining.num_processes is not None:
+        return joining.process_id, joining.num_processes
     from jax._src.distributed import global_state
 
-    _keep_stdout(for_us=global_state.process_id == 0)
-    return global_state.num_processes
+    return global_state.process_id, global_state.num_processes
 
 
 def _keep_stdout(for_us: bool) -> None:
@@ -144,8 +156,6 @@ def of_all(values: Any) -> Any:
 
 def agree(what: str, text: str) -> None:
     """UserError in every process unless `text` is the same in all of them."""
-    import hashlib
-
     import jax
 
     if jax.process_count() == 1:
@@ -160,39 +170,35 @@ def _filter_stderr() -> None:
 
     They come from a C++ thread that prints a stack and aborts, so that nothing within this process could say less.
     """
-    import resource
+    command = [sys.executable, "-m", "mlp_jax.runs.cluster", os.path.basename(sys.argv[0])]
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
+    assert child.stdin is not None
+    os.dup2(child.stdin.fileno(), 2)
+    child.stdin.close()
+    if sys.platform != "win32":
+        import resource
 
-    reading, writing = os.pipe()
-    if os.fork():
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.dup2(writing, 2)
-        os.close(reading)
-        os.close(writing)
-        return
-    try:
-        _relay(reading, writing)
-    finally:
-        os._exit(0)
 
 
-def _relay(reading: int, writing: int) -> None:
-    import signal
-
-    os.close(writing)
-    os.closerange(3, reading)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it ends when the pipe does
-    out = os.dup(2)
-    os.close(1)
+def relayed(lines: Iterable[bytes], program: str) -> Iterator[bytes]:
+    """The lines that are to be seen: without what the C++ runtime says, and with `GONE` once where it said its last."""
     said = fatal = other = False
-    with open(reading, "rb") as lines:
-        for line in lines:
-            fatal = fatal or _CPP_FATAL.match(line) is not None
-            # What another program's line is followed by belongs to it.
-            other = _OURS.match(line) is None and (other or _CPP_OTHER.match(line) is not None)
-            again = GONE.encode() in line
-            if not (fatal or other or (said and again)):
-                os.write(out, line)
-                said = said or again
+    for line in lines:
+        fatal = fatal or _CPP_FATAL.match(line) is not None
+        # What another program's line is followed by belongs to it.
+        other = _OURS.match(line) is None and (other or _CPP_OTHER.match(line) is not None)
+        gone = GONE.encode() in line
+        if not (fatal or other or (said and gone)):
+            said = said or gone
+            yield line
     if fatal and not said:
-        os.write(out, f"{os.path.basename(sys.argv[0])}: {GONE}\n".encode())
+        yield f"{program}: {GONE}\n".encode()
+
+
+if __name__ == "__main__":  # the child: it ends when the pipe does, whatever signal comes
+    for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+        signal.signal(number, signal.SIG_IGN)
+    for line in relayed(sys.stdin.buffer, sys.argv[1]):
+        os.write(2, line)

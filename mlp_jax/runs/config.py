@@ -1,7 +1,8 @@
 """The config of a run: loaded, overridden, checked, written, read back, compared. Every mistake is a UserError.
 
-`configs/default.py` declares each field and with it the field's type; the choices are the keys of the tables that
-implement them. Here stand the ranges, what fields owe each other, and which of them decide a run's numbers.
+`defaults.py` declares each field and with it the field's type; the choices are the keys of the tables that implement
+them. Here stand the ranges, what fields owe each other, and which of them decide a run's numbers. A field is checked
+once, where it enters: from a file, a command line or a dictionary.
 """
 
 import difflib
@@ -12,6 +13,7 @@ import os
 import re
 import runpy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,11 +22,10 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from mlp_jax.errors import UserError, not_one_of, redact
-from mlp_jax.files.workdir import check_seal
+from mlp_jax.files import workdir
 from mlp_jax.runs.defaults import get_config
 
 FILE = "config.json"
-_LARGEST_FILE = 1 << 20  # bytes; a config.json has about 2000
 
 # Fields that only some configs have: a file makes itself a sweep by declaring `sweep`, a set of experiments by
 # declaring `experiments`.
@@ -71,61 +72,48 @@ def _axes(value: str) -> bool:
 
 
 _Range = tuple[Callable[[Any], bool], str]  # whether a value is allowed; what is allowed, in words
-_SHARE: _Range = (lambda value: value >= 0 and _float32(value) < 1, "a number from 0 to below 1")
-_POSITIVE: _Range = (lambda value: _float32(value) > 0, "a number above 0")
-_NOT_NEGATIVE: _Range = (lambda value: value >= 0, "a number from 0 up")
 
 
 def _whole(low: int, high: int) -> _Range:
     return lambda value: low <= value <= high, f"a whole number from {low} to {high}"
 
 
+def _each(names: str, rule: _Range) -> dict[str, _Range]:
+    return dict.fromkeys(names.split(), rule)
+
+
 RANGES: dict[str, _Range] = {
     "dataset": (bool, "the name of a dataset or the path of a folder"),
     "data_dir": (bool, "the path of a folder"),
-    "val_fraction": _SHARE,
+    "hidden_sizes": (_sizes, f"a tuple of at most 1000 whole numbers from 1 to {1 << 20}, such as 128,64"),
+    "mesh": (_axes, "'', or one or more of lanes:N,data:N,fsdp:N in this order"),
     "seed": _whole(0, 2**32 - 1),  # 2³² + 1 would be the same key as 1
     "seeds": _whole(1, 1 << 16),
-    "hidden_sizes": (_sizes, f"a tuple of at most 1000 whole numbers from 1 to {1 << 20}, such as 128,64"),
-    "init_scale": _NOT_NEGATIVE,
-    "dropout_rate": _SHARE,
-    "weight_decay": _NOT_NEGATIVE,
-    "clip_norm": _NOT_NEGATIVE,
-    "label_smoothing": _SHARE,
-    "mixup_alpha": _NOT_NEGATIVE,
-    "ema_decay": _SHARE,
-    "augment_shift": _whole(0, 1000),
-    "augment_rotation": (lambda value: 0 <= value <= 180, "a number from 0 to 180"),
-    "augment_scale": _SHARE,
-    "augment_shear": _NOT_NEGATIVE,
-    "augment_elastic": _NOT_NEGATIVE,
-    "augment_erase": _whole(0, 1000),
-    "learning_rate": _POSITIVE,
-    "momentum": _SHARE,
-    "beta": _SHARE,
-    "beta1": _SHARE,
-    "beta2": _SHARE,
-    "eps": _POSITIVE,  # 0/0 would follow where a gradient is zero
-    "warmup_epochs": _NOT_NEGATIVE,
-    "decay_rate": (lambda value: _float32(value) > 0 and value <= 1, "a number above 0 and at most 1"),
-    "decay_epochs": _POSITIVE,
-    "final_factor": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
-    "batch_size": _whole(0, 2**31 - 1),
+    **_each("batch_size steps_per_call", _whole(0, 2**31 - 1)),
     "num_epochs": _whole(1, 1_000_000),
     "early_stopping": _whole(0, 1_000_000),
-    "mesh": (_axes, "'', or one or more of lanes:N,data:N,fsdp:N in this order"),
-    "steps_per_call": _whole(0, 2**31 - 1),
-    "checkpoint_seconds": _NOT_NEGATIVE,
+    **_each("augment_shift augment_erase", _whole(0, 1000)),
+    **_each(
+        "val_fraction dropout_rate label_smoothing ema_decay augment_scale momentum beta beta1 beta2",
+        (lambda value: value >= 0 and _float32(value) < 1, "a number from 0 to below 1"),
+    ),
+    **_each(
+        "learning_rate eps decay_epochs",  # with eps = 0, 0/0 would follow where a gradient is zero
+        (lambda value: _float32(value) > 0, "a number above 0"),
+    ),
+    **_each(
+        "init_scale weight_decay clip_norm mixup_alpha warmup_epochs checkpoint_seconds augment_shear augment_elastic",
+        (lambda value: value >= 0, "a number from 0 up"),
+    ),
+    "augment_rotation": (lambda value: 0 <= value <= 180, "a number from 0 to 180"),
+    "decay_rate": (lambda value: _float32(value) > 0 and value <= 1, "a number above 0 and at most 1"),
+    "final_factor": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
 }
 
-
+@cache
 def choices() -> dict[str, Iterable[str]]:
-    """field -> the names it may hold: the keys of the tables that implement them."""
-    from mlp_jax import gradients
-    from mlp_jax import losses
-    from mlp_jax import model
-    from mlp_jax import optimizers
-    from mlp_jax import schedules
+    """field -> the names it may hold: the keys of the tables that implement them. Imports JAX, which takes a while."""
+    from mlp_jax import gradients, losses, model, optimizers, schedules
 
     return {
         "activation": model.ACTIVATIONS,
@@ -188,11 +176,10 @@ def override(config: ConfigDict, given: Iterable[tuple[str, str | None]]) -> Con
         if text is None and kind is not bool:
             raise UserError(f"{path}: no value is given; allowed is {_KINDS[kind]}")
         try:
-            holder[field] = _PARSERS[kind]("true" if text is None else text)
+            value = _PARSERS[kind]("true" if text is None else text)
         except ValueError:
             refuse(path, text, _KINDS[kind])
-        if holder is config:
-            config[field] = check(field, config[field])
+        holder[field] = check(field, value) if holder is config else value
     return config
 
 
@@ -201,14 +188,11 @@ def _find(config: ConfigDict, path: str) -> tuple[ConfigDict, str, type]:
     *parents, field = path.split(".")
     holder = config
     for name in parents:
-        if not isinstance(holder.get(name), ConfigDict):
+        holder = holder.get(name)
+        if not isinstance(holder, ConfigDict):
             raise _unknown_field(path, config)
-        holder = holder[name]
-    if field in holder:
-        kind = type(holder[field])
-    elif parents == ["sweep"] and field in _SWEEP_KINDS:
-        kind = _SWEEP_KINDS[field]
-    else:
+    kind = type(holder[field]) if field in holder else _SWEEP_KINDS.get(field) if parents == ["sweep"] else None
+    if kind is None:
         raise _unknown_field(path, config)
     if kind not in _PARSERS:
         raise UserError(f"config field {path!r} cannot be set as a whole, only its parts: --config.{path}.NAME=VALUE")
@@ -316,14 +300,9 @@ def refuse(field: str, value: object, allowed: str) -> NoReturn:
 
 
 def validate(config: ConfigDict) -> None:
-    """Raise a UserError for the first field whose type, range or choice is wrong, or that does not fit another."""
+    """Raises a UserError for the first field that does not fit another; `check` looks at each by itself."""
     from mlp_jax.data.datasets import check_mirrored
 
-    for field in get_config():
-        if field not in config:
-            raise UserError(f"config field {field!r} is missing")
-    for field in config:
-        check(field, config[field])
     if config.seed + config.seeds > 2**32:
         refuse("seeds", config.seeds, f"at most {2**32 - config.seed}: the last seed is below 2**32")
     if config.early_stopping and not config.val_fraction:
@@ -339,29 +318,22 @@ def validate(config: ConfigDict) -> None:
 
 
 def to_json(config: ConfigDict) -> str:
-    """The text of config.json: every field, floats exact, no passwords."""
+    """The config as JSON: every field, floats exact, no passwords."""
     return json.dumps(redact(config.to_dict()), indent=2, allow_nan=False) + "\n"
 
 
+def write(config: ConfigDict, folder: Path) -> None:
+    """Writes config.json into a workdir."""
+    workdir.write_sealed(folder / FILE, json.loads(to_json(config)))
+
+
 def from_json(path: str | Path) -> ConfigDict:
-    """The config that `to_json` wrote to a file; a field that an older version did not have gets its default."""
-    path = Path(path)
+    """The config that `write` left in a file; a field that an older version did not have gets its default."""
     try:
-        if not os.path.isfile(path):
-            raise UserError("no such file")
-        if path.stat().st_size > _LARGEST_FILE:
-            raise UserError(f"it is larger than {_LARGEST_FILE} bytes")
-        content = path.read_bytes()
-        fields = json.loads(content.decode())
-        if not isinstance(fields, dict):
-            raise UserError(f"it holds {type(fields).__name__}, not an object of fields")
-        config = complete(fields)
+        return complete(workdir.read_sealed(Path(path)))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON: {error}") from error
-    check_seal(path, content)
-    return config
+        text = str(error)
+        raise UserError(text if text.startswith(f"{path}:") else f"{path}: {text}") from error
 
 
 def describe(config: ConfigDict) -> str:

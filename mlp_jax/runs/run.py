@@ -2,14 +2,10 @@
 
 import json
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,25 +13,25 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.runs import card
-from mlp_jax.files import checkpoint
-from mlp_jax.runs import cluster as processes
-from mlp_jax.reports import run as report
-from mlp_jax.runs import runtime
-from mlp_jax.files import workdir
-from mlp_jax.runs.config import changed_fields, complete, fingerprint, from_json, to_json
 from mlp_jax.data.datasets import Dataset, check_mirrored, load, load_test, split
+from mlp_jax.errors import Diverged, UserError
+from mlp_jax.files import checkpoint, workdir
+from mlp_jax.files.progress import describe, progress
+from mlp_jax.files.tracking import open_tracker
 from mlp_jax.lanes.divergence import explain
-from mlp_jax.errors import Diverged, Interrupted, UserError
 from mlp_jax.lanes.evaluation import Tested, evaluate_on
 from mlp_jax.lanes.fit import Compiler, Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
-from mlp_jax.files.progress import describe, progress
-from mlp_jax.runs.seeds import mean_records, records_of, seconds_of, summarize, train_seeds
 from mlp_jax.lanes.placement import Placement, fetch, placements
-from mlp_jax.files.tracking import open_tracker
-from mlp_jax.training import Lane, init_lane
+from mlp_jax.reports import run as report
+from mlp_jax.runs import cluster, resume, runtime
+from mlp_jax.runs.config import FILE, changed_fields, complete, fingerprint, from_json, to_json, write
+from mlp_jax.runs.resume import CARD, CHECKPOINTS
+from mlp_jax.runs.seeds import mean_records, summarize, train_seeds
+from mlp_jax.runs.signals import interrupted, interruptible, signals
+from mlp_jax.training import Lane
 
-SEALED_AT_THE_END = ("metrics.jsonl", "evaluation.json", "summary.json")
+SUMMARY = "summary.json"
+SHOWN = (SUMMARY, "metrics.jsonl", "evaluation.json")  # what a finished run has, made from its last checkpoint
 
 
 def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
@@ -44,30 +40,30 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     A finished run is left as it is. Raises `Diverged` (exit status 1) when a loss is not finite and `Interrupted`
     after a signal, both with the checkpoint on disk that a resume starts from.
     """
-    finished = _is_finished(config, folder)
-    processes.agree("their config or their view of the workdir", f"{finished} {fingerprint(config)} {config.mesh}")
-    if finished:
-        summary = workdir.read_json(folder / "summary.json")
+    summary = _finished(config, folder)
+    view = f"{summary is not None} {fingerprint(config)} {config.mesh}"
+    cluster.agree("their config or their view of the workdir", view)
+    if summary is not None:
         try:
             print(f"{folder} is finished: {_result(summary)}")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise UserError(f"{folder / 'summary.json'}: not as a run wrote it: {error!r}") from error
+            raise UserError(f"{folder / SUMMARY}: not as a run wrote it: {error!r}") from error
         return summary
     first = jax.process_index() == 0
     # Before the folder is made: an error leaves nothing behind. Of several processes the first downloads.
     if not first:
-        processes.together("the data is there")
+        cluster.together("the data is there")
     dataset = load_for(config, folder)
     if first:
-        processes.together("the data is there")
-    processes.agree("their data", dataset.fingerprint)
+        cluster.together("the data is there")
+    cluster.agree("their data", dataset.fingerprint)
     check_against(config, dataset)
     if first:
         workdir.create(folder)
     with workdir.lock(folder) if first else nullcontext():
         if first:
             _begin(config, folder, dataset)
-        processes.together("the workdir is there")
+        cluster.together("the workdir is there")
         runtime.announce(folder)
         summary = _train_and_test(config, folder, dataset)
     if first:
@@ -77,42 +73,35 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
 
 def _begin(config: ConfigDict, folder: Path, dataset: Dataset) -> None:
     # What a resume reads goes first or last, so that a crash between two of these lines loses nothing.
-    (folder / "summary.json").unlink(missing_ok=True)
+    (folder / SUMMARY).unlink(missing_ok=True)
     if config.resume == "never":
-        (folder / workdir.SUMS).unlink(missing_ok=True)
-        for name in ("checkpoints", "seeds"):
+        for name in (CHECKPOINTS, "seeds"):
             shutil.rmtree(folder / name, ignore_errors=True)
-    workdir.seal(folder, dict.fromkeys(SEALED_AT_THE_END))
-    workdir.write_sealed(folder / "config.json", to_json(config).encode())
-    card.write(folder, dataset)
+    write(config, folder)
+    resume.write_card(folder, dataset)
 
 
-def _is_as_sealed(path: Path) -> bool:
+def _finished(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
+    """The summary of a run that has come to its end under this config, its last checkpoint whole; else None."""
+    if config.resume == "never" or not all((folder / name).exists() for name in SHOWN):
+        return None
+    if changed_fields(from_json(folder / FILE), config):
+        return None
     try:
-        return workdir.is_as_sealed(path, workdir.read_bytes(path))
-    except OSError:
-        return False
-
-
-def _is_finished(config: ConfigDict, folder: Path) -> bool:
-    if config.resume == "never" or not (folder / "summary.json").exists():
-        return False
-    if changed_fields(from_json(folder / "config.json"), config):
-        return False
-    for path in (folder / name for name in SEALED_AT_THE_END):
-        if not _is_as_sealed(path):
-            print(f"{path}: is missing or damaged: made again from the last checkpoint", file=sys.stderr)
-            return False
-    # A seed that diverged has none.
-    several = (folder / "seeds" / str(seed) for seed in range(config.seed, config.seed + config.seeds))
-    kept = [path for path in several if path.exists()] if config.seeds > 1 else [folder]
-    return all(checkpoint.newest_is_whole(path / "checkpoints") for path in kept)
+        summary = workdir.read_if_there(folder / SUMMARY)
+    except UserError as error:
+        print(f"{error}; made again from the last checkpoint", file=sys.stderr)
+        return None
+    # A seed that diverged has no folder.
+    several = [path for n in range(config.seeds) if (path := folder / "seeds" / str(config.seed + n)).exists()]
+    kept = several if config.seeds > 1 else [folder]
+    return summary if all(checkpoint.newest_is_whole(path / CHECKPOINTS) for path in kept) else None
 
 
 def load_for(config: ConfigDict, folder: Path) -> Dataset:
     """The data of a run; one that is resumed keeps the data it began with, a fallback included."""
-    kept = (folder / card.FILE).exists() and config.resume != "never"
-    name = card.read(folder)["dataset"] if kept else config.dataset
+    kept = (folder / CARD).exists() and config.resume != "never"
+    name = resume.read_card(folder)["dataset"] if kept else config.dataset
     return load(name, config.data_dir, config.fallback_dataset if name == config.dataset else "")
 
 
@@ -160,13 +149,9 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
     write_evaluation(folder / "evaluation.json", "test", dataset, tests[0], images, labels)
     report.write_run_plots(folder)
     tracker.finish(summary)
-    # The report needs the summary, which marks the run as finished and so is written for good last of all.
+    # The report needs the summary, whose file marks the run as finished and so is written last of all.
     report.write_run_report(folder, json.loads(to_json(complete({}))), summary)
-    content = workdir.json_bytes(summary)
-    evaluation = workdir.read_bytes(folder / "evaluation.json")
-    ends = (workdir.jsonl_bytes(records), evaluation, content)
-    workdir.seal(folder, dict(zip(SEALED_AT_THE_END, ends, strict=True)))
-    workdir.write_bytes(folder / "summary.json", content)
+    workdir.write_json(folder / SUMMARY, summary)
     return summary
 
 
@@ -198,113 +183,70 @@ def _figures(lane: Lane, records: list[Record], test: Tested) -> dict[str, Any]:
 
 
 def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placement, tracker: Any) -> _Trained:
+    """Trains one network from its last checkpoint, or from the start, logging and saving on the way."""
     data = place_data(dataset.train_images, dataset.train_labels, dataset.scale, placement)
     task = make_task(config, dataset, data, placement)
-    prints = {"config": fingerprint(config), "data": dataset.fingerprint}
-    saved = _restore(config, folder, task, prints)
-    processes.agree("the checkpoint they go on from", str(saved and saved.step))
+    saved = _restore(task, folder, dataset)
+    cluster.agree("the checkpoint they go on from", str(saved and saved.lane.state.step))
     first = jax.process_index() == 0
-    records = records_of(saved, folder) if saved else []
-    if first and saved and saved.extra.get("threads") != runtime.usable_cores():
-        line = f"{folder}: goes on with {runtime.usable_cores()} usable cores, begun with {saved.extra.get('threads')}:"
-        print(f"{line} the numbers are equal to rounding, perhaps not bit for bit", file=sys.stderr)
-    lane = place_lane(saved.state, placement) if saved else None
+    records = saved.records if saved else []
+    metrics = folder / "metrics.jsonl"
     if first:
-        workdir.write_jsonl(folder / "metrics.jsonl", records)
+        workdir.write_jsonl(metrics, records)
+        if saved and saved.threads != runtime.usable_cores():
+            line = f"{folder}: goes on with {runtime.usable_cores()} usable cores, begun with {saved.threads}:"
+            print(f"{line} the numbers are equal to rounding, perhaps not bit for bit", file=sys.stderr)
     compiler = Compiler()
     program = compiler(task)
-
-    def save(event: Event) -> None:
-        several = jax.process_count() > 1
-        lane, isfinite = (event.lane, jnp.isfinite) if several else (jax.device_get(event.lane), np.isfinite)
-        if lane.sums.first_bad >= 0 or not all(isfinite(leaf).all() for leaf in jax.tree.leaves(lane.state.params)):
-            return  # the last good one stays the newest
-        extra = {"records": records, "seconds": event.seconds, "threads": runtime.usable_cores()}
-        checkpoint.save(folder / "checkpoints", int(lane.state.step), lane, extra, prints)
-
-    last_save = time.monotonic()
-    seconds = seconds_of(saved, folder) if saved else 0.0
-    event = Event(lane if lane is not None else program.init(task.hparams, task.keys))
+    lane = place_lane(saved.lane, placement) if saved else program.init(task.hparams, task.keys)
+    event, last_save = Event(lane), time.monotonic()
     with progress(config.num_epochs, "epochs") as show, signals() as stopped:
         try:
-            for event in fit(task, program, event.lane, seconds):  # noqa: B020 (the first lane, then each next)
+            for event in fit(task, program, lane, saved.seconds if saved else 0.0):
                 if event.record is not None:
                     records.append(event.record)
                     if first:
-                        workdir.append_jsonl(folder / "metrics.jsonl", event.record)
+                        workdir.append_jsonl(metrics, event.record)
                     tracker.log(event.record, event.record["epoch"])
                     show(event.record["epoch"], describe(event.record))
                 stop, due = _decide(bool(stopped), time.monotonic() - last_save >= config.checkpoint_seconds)
-                if stop:
-                    save(event)
-                    by = stopped[0] if stopped else "another process"
-                    raise Interrupted(f"stopped by {by}; the same command goes on: --workdir={folder}")
-                if due:
-                    save(event)
+                if stop or due:
+                    _save(event, records, folder, config, dataset)
                     last_save = time.monotonic()
+                if stop:
+                    raise interrupted(stopped[0] if stopped else "another process", folder)
         except NotFinite as bad:
             if first:
-                workdir.append_jsonl(folder / "metrics.jsonl", bad.record)
-            good = _restore(config, folder, task, prints)
-            raise Diverged(explain(task, program, good.state if good else None, bad.step)) from None
-    if saved is None or saved.step != int(event.lane.state.step):
-        save(event)
-    return _Trained(task, fetch(event.lane) if jax.process_count() > 1 else event.lane, records, compiler.seconds)
+                workdir.append_jsonl(metrics, bad.record)
+            good = _restore(task, folder, dataset)
+            raise Diverged(explain(task, program, good.lane if good else None, bad.step)) from None
+    if saved is None or saved.lane.state.step != int(event.lane.state.step):
+        _save(event, records, folder, config, dataset)
+    return _Trained(task, fetch(event.lane), records, compiler.seconds)
+
+
+def _save(event: Event, records: list[Record], folder: Path, config: ConfigDict, dataset: Dataset) -> None:
+    """A checkpoint of the lane, unless a number in it is not finite: then the last good one stays the newest."""
+    lane = fetch(event.lane)
+    finite = lane.sums.first_bad < 0 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(lane.state.params))
+    if finite and jax.process_index() == 0:
+        seconds, threads = event.seconds, runtime.usable_cores()
+        resume.keep(folder, lane, records, config, dataset, seconds=seconds, threads=threads)
+    cluster.together("the checkpoint is written")
+
+
+def _restore(task: Task, folder: Path, dataset: Dataset) -> resume.Kept | None:
+    compared = resume.prints(task.config, dataset.fingerprint)
+    warn = None if jax.process_index() == 0 else lambda line: None
+    return resume.restore(folder, (task.static, task.hparams), task.config.seed, compared, warn)
 
 
 def _decide(stopped: bool, due: bool) -> tuple[bool, bool]:
     """Whether to stop, as any of several processes was told to, and whether to save, as the first's clock says."""
     if jax.process_count() == 1:
         return stopped, due
-    said = processes.of_all([stopped, due])
+    said = cluster.of_all([stopped, due])
     return bool(said[:, 0].any()), bool(said[0, 1])
-
-
-def _restore(config: ConfigDict, folder: Path, task: Task, prints: dict[str, str]) -> checkpoint.Restored | None:
-    template = jax.eval_shape(lambda: init_lane(task.static, task.hparams, task.keys))
-    compared = {"data": prints["data"]} if config.resume == "changed" else prints
-    warn = None if jax.process_index() == 0 else lambda line: None
-    return checkpoint.restore(folder / "checkpoints", template, compared, warn)
-
-
-@contextmanager
-def signals() -> Iterator[list[str]]:
-    """The names of SIGTERM and SIGINT as they arrive, in place of what they do by themselves."""
-    arrived: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield arrived
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if arrived:  # a second one does not wait for the call to end
-            raise KeyboardInterrupt
-        arrived.append(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield arrived
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def interruptible(folder: Path) -> Iterator[None]:
-    """SIGTERM and SIGINT raise `Interrupted` at once: for work whose finished parts are on the disk already."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.default_int_handler)  # a second one does not wait for the lanes to stop
-        raise Interrupted(f"stopped by {signal.Signals(number).name}; the same command goes on: --workdir={folder}")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _result(summary: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import platform
 from contextlib import suppress
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def describe_devices() -> dict[str, object]:
 # What the kernel shows of an accelerator to a program that may use it.
 _ACCELERATORS = (
     ("dev/nvidia[0-9]*", "an NVIDIA GPU", "jax[cuda13]"),
-    ("dev/kfd", "an AMD GPU", "jax[rocm]"),
+    ("dev/kfd", "an AMD GPU", "jax[rocm7-local]"),
     ("dev/accel[0-9]*", "a TPU", "jax[tpu]"),
 )
 
@@ -134,8 +135,6 @@ def announce(folder: Path) -> None:
 
 def describe() -> dict[str, object]:
     """What a run ran on, for its summary: device, device count, threads, versions."""
-    import platform
-
     import jax
     import jaxlib
     import numpy
@@ -157,9 +156,9 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return os.uname().machine
+        return platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else os.uname().machine
+    return names[0] if names else platform.machine()
 
 
 def _commit() -> str:

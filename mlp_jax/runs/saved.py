@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.runs import card
+from mlp_jax.runs import resume
 from mlp_jax.files import checkpoint
 from mlp_jax.data import images
 from mlp_jax.files import workdir
+from mlp_jax.files.checkpoint import newest_is_whole
 from mlp_jax.hparams import Static, split_config
 from mlp_jax.runs.config import FILE, from_json
 from mlp_jax.data.datasets import Dataset, load, load_test, split
@@ -19,7 +19,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.lanes.evaluation import Tested, evaluate_on, predict_probabilities
 from mlp_jax.runs.run import write_evaluation
 from mlp_jax.model import Params
-from mlp_jax.training import host_generator, init_lane, make_keys
+from mlp_jax.training import host_generator, make_keys
 
 
 class Saved(NamedTuple):
@@ -32,28 +32,24 @@ class Saved(NamedTuple):
 
 def read(folder: Path) -> Saved:
     """The best parameters of the run in `folder`; of a run of several seeds, those of the first."""
-    if not (folder / card.FILE).exists():
-        raise UserError(f"--workdir: {str(folder)!r} holds no trained run: it has no {card.FILE}")
-    config, data = from_json(folder / FILE), card.read(folder)
-    where = folder
+    where, given = folder, f"--workdir: {str(folder)!r}"
+    if not (folder / resume.CARD).exists():
+        raise UserError(f"{given} holds no trained run: it has no {resume.CARD}")
+    config, card = from_json(folder / FILE), resume.read_card(folder)
     if config.seeds > 1:
         where = folder / "seeds" / str(config.seed)
-        config = config.copy_and_resolve_references()
-        config.seeds = 1
-    trained_on = data["train_examples"] - round(config.val_fraction * data["train_examples"])
+    trained_on = card["train_examples"] - round(config.val_fraction * card["train_examples"])
     if trained_on < 1:
-        raise UserError(f"{folder / card.FILE}: not as a run wrote it: {data['train_examples']} examples to train on")
-    static, hparams = split_config(config, data["inputs"], len(data["class_names"]), trained_on)
-    compared = {"data": data["fingerprint"]}
-    template = jax.eval_shape(lambda: init_lane(static, hparams, make_keys(config.seed)))
-    found = checkpoint.restore(where / "checkpoints", template, compared)
+        raise UserError(f"{folder / resume.CARD}: not as a run wrote it: {card['train_examples']} examples to train on")
+    halves = split_config(config, card["inputs"], len(card["class_names"]), trained_on)
+    found = resume.restore(where, halves, config.seed, {"data": card["fingerprint"]})
     if found is None:
-        raise UserError(f"--workdir: {str(folder)!r} holds no checkpoint that can be read; train it first")
-    if (folder / "summary.json").exists() and not checkpoint.newest_is_whole(where / "checkpoints"):
-        raise UserError(f"--workdir: {str(folder)!r} has lost its last checkpoint; trained again it gets the same one")
-    if found.state.best.epoch < 1:
-        raise UserError(f"--workdir: {str(folder)!r} has not finished an epoch yet; train on")
-    return Saved(static, found.state.best.params, data)
+        raise UserError(f"{given} holds no checkpoint that can be read; train it first")
+    if (folder / "summary.json").exists() and not newest_is_whole(where / resume.CHECKPOINTS):
+        raise UserError(f"{given} has lost its last checkpoint; trained again it gets the same one")
+    if found.lane.best.epoch < 1:
+        raise UserError(f"{given} has not finished an epoch yet; train on")
+    return Saved(halves[0], found.lane.best.params, card)
 
 
 def evaluate(config: ConfigDict, folder: Path) -> Tested:

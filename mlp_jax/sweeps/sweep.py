@@ -19,9 +19,10 @@ from mlp_jax.files.tracking import open_tracker
 from mlp_jax.hparams import split_config
 from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.population import Member, Population
-from mlp_jax.runs import card, runtime
 from mlp_jax.runs import config as configs
+from mlp_jax.runs import resume, runtime
 from mlp_jax.runs import run as experiment
+from mlp_jax.runs.signals import interruptible
 from mlp_jax.schedules import DEPENDS_ON_LENGTH
 from mlp_jax.sweeps.database import check_url
 from mlp_jax.sweeps.dialect import parse, to_yaml
@@ -46,8 +47,8 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
         check_url(config.storage)
     workdir.create(folder)
     with workdir.lock(folder):
-        workdir.write_sealed(folder / configs.FILE, configs.to_json(config).encode())
-        card.write(folder, dataset)
+        configs.write(config, folder)
+        resume.write_card(folder, dataset)
         defaults = configs.complete({})
         workdir.write_bytes(folder / "sweep.yaml", to_yaml(space, config, defaults).encode())
         plain = trial_config(config, {})
@@ -74,7 +75,7 @@ def _search(config: ConfigDict, space: Space, study: Study, dataset: Dataset, fo
     test = load_test(dataset) if space.report_test else None
     done = len(study.trials())
     told: list[tuple[Trial, Outcome]] = []
-    with progress(space.cap or math.inf, "trials") as show, experiment.interruptible(folder):
+    with progress(space.cap or math.inf, "trials") as show, interruptible(folder):
         try:
             while not study.finished():
                 trials = study.ask(space.batch or BATCH[space.method])
@@ -225,7 +226,6 @@ def _write_views(config: ConfigDict, study: Study, folder: Path) -> dict[str, An
         own = trial_config(config, best["config"])
         best = {**best, "config": json.loads(configs.to_json(own))}
         contents["best.json"] = workdir.json_bytes(best)
-    workdir.seal(folder, contents)
     for name, content in contents.items():
         workdir.write_bytes(folder / name, content)
     return best
