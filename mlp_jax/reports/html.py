@@ -54,16 +54,13 @@ def write_page(path: Path, title: str, body: Sequence[Html], data: Json) -> Path
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", title),
-        Html(f"<style>{style}</style>"),
+    head = (
+        f'<meta charset="utf-8">{tag("meta", http_equiv="Content-Security-Policy", content=policy)}'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"{tag('title', title)}<style>{style}</style>"
     )
     scripts = f'<script type="application/json" id="data">{embedded_json(data)}</script><script>{script}</script>'
-    document = tag("html", head, tag("body", *body, Html(scripts)), lang="en")
+    document = tag("html", tag("head", Html(head)), tag("body", *body, Html(scripts)), lang="en")
     write_bytes(path, f"<!DOCTYPE html>\n{document}\n".encode())
     return path
 
@@ -181,6 +178,11 @@ def bar(value: float | None, kind: str = "", scale: float = 5.0, text: str = "")
         return Html("–")
     drawn = tag("span", class_=f"bar {kind}".strip(), style=f"width:{scale * abs(value):.2f}rem")
     return Html(f"{drawn} {text or f'{100 * value:.1f} %'}")
+
+
+def button(name: str, text: str, **attributes: object) -> Html:
+    """A button that the script finds by its name."""
+    return tag("button", text, type="button", class_="button", id=name, **attributes)
 
 
 def picture(path: Path) -> Html:

@@ -15,6 +15,7 @@ from mlp_jax.reports.html import (
     Html,
     Json,
     bar,
+    button,
     command_line,
     config_table,
     facts,
@@ -30,8 +31,7 @@ from mlp_jax.reports.html import (
     write_page,
 )
 
-PARTS = {"train": "training", "val": "validation"}
-COLORS = {"training": "#9aa3ae", "validation": plots.BLUE}
+PARTS = {"train": ("training", "#9aa3ae"), "val": ("validation", plots.BLUE)}
 
 
 # ---- what a run writes for its pictures
@@ -130,7 +130,7 @@ def write_run_report(folder: str | Path, defaults: Json, summary: Json | None = 
     wanted, used = config.get("dataset"), summary.get("dataset", config.get("dataset"))
     body = [tag("h1", title), tag("p", _what_was_trained(config, records, summary, found), class_="lead")]
     if wanted != used:
-        fallback = f"Trained on {spoken(used)}: {spoken(wanted)} could not be had."
+        fallback = f"Trained on {spoken(used)}: {spoken(wanted)} could not be loaded."
         body.append(tag("p", fallback, class_="banner", role="alert"))
     body += [_tiles(records, summary, config), *_curves(data["lines"])]
     if "seeds" in summary:
@@ -207,9 +207,9 @@ def _line_charts(records: Sequence[Json]) -> dict[str, Any]:
             continue
         first, _, last = column.rpartition("/")
         title, part = (last, first) if last in ("loss", "accuracy") else (first or last, last)
-        name = PARTS.get(part, f"layer {part}" if part.isdecimal() else part)
         lines = charts.setdefault(title, [])
-        color = COLORS.get(name, plots.SERIES[len(lines) % len(plots.SERIES)])
+        own = f"layer {part}" if part.isdecimal() else part, plots.SERIES[len(lines) % len(plots.SERIES)]
+        name, color = PARTS.get(part, own)
         lines.append({"name": name, "color": color, "y": values, "sd": columns.get(f"{column}/sd", [])})
     return {
         title: {
@@ -272,12 +272,8 @@ def _confusion_data(found: Json) -> dict[str, Any]:
     return {"names": found["class_names"], "matrix": found["matrix"], "mistakes": mistakes}
 
 
-def _matrix(found: Json) -> np.ndarray:
-    return np.array(found["matrix"], int).reshape(len(found["class_names"]), -1)
-
-
 def _confusion_section(found: Json, seeds: bool) -> list[Html]:
-    names, matrix = found["class_names"], _matrix(found)
+    names, matrix = found["class_names"], np.array(found["matrix"])
     right, total, colors = int(np.trace(matrix)), int(matrix.sum()), plots.confusion_colors(matrix)
     upright = "upright" if all(len(name) <= 3 for name in names) else None
     heads = [tag("th", tag("span", name), scope="col", class_=upright) for name in names]
@@ -294,12 +290,10 @@ def _confusion_section(found: Json, seeds: bool) -> list[Html]:
     hint = (
         "Blue cells are right, orange ones wrong; point at a cell for its sentence, click it for its surest mistakes."
     )
-    text = "Show shares of the true class"
-    shares = tag("button", text, type="button", class_="button", id="shares", aria_pressed="false")
     return [
         tag("h2", "Confusion matrix", id="confusion"),
         tag("p", f"{said} {hint}"),
-        tag("div", shares, class_="tools"),
+        tag("div", button("shares", "Show shares of the true class", aria_pressed="false"), class_="tools"),
         tag("div", tag("table", tag("thead", head), tag("tbody", *lines), class_="confusion"), class_="scroll"),
         tag("p", "", id="cell", aria_live="polite"),
         tag("ul", id="of-cell", class_="gallery"),
@@ -318,7 +312,7 @@ def _cell(count: int, images: int, rgb: np.ndarray, row: int, column: int) -> Ht
 
 def _scores_section(found: Json) -> list[Html]:
     scores = {name: found["scores"][name] for name in ("precision", "recall", "f1")}
-    columns = {"class": found["class_names"], **scores, "images": _matrix(found).sum(axis=1).tolist()}
+    columns = {"class": found["class_names"], **scores, "images": np.sum(found["matrix"], axis=1).tolist()}
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     known = [[value for value in values if value is not None] for values in scores.values()]
     means = [percent(float(np.mean(values)) if values else None) for values in known]

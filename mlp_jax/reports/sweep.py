@@ -13,6 +13,7 @@ from mlp_jax.reports.html import (
     Json,
     Shown,
     bar,
+    button,
     command_line,
     config_table,
     facts,
@@ -81,7 +82,10 @@ def write_sweep_report(workdir: str | Path, defaults: Json, importance: Mapping[
         *_parallel_section(sweep, axes),
         *_importance_section(sweep, importance),
         *_separator_section(sweep),
-        *_trials_section(),
+        tag("h2", "All trials", id="trials"),
+        tag("p", "Click a head to sort by it, again to turn the order round; what is missing comes last."),
+        tag("div", tag("span", "", id="listed", class_="muted"), button("more", "List all"), class_="tools"),
+        tag("div", tag("table", class_="trials"), class_="scroll"),
         tag("h2", "How to reproduce it", id="reproduce"),
         tag("p", "Copy config.json into an empty folder and name that folder: it holds the whole search."),
         tag("pre", "python main.py --workdir=FOLDER"),
@@ -175,7 +179,7 @@ def _parallel_section(sweep: _Sweep, axes: Sequence[insights.Axis]) -> list[Html
         head,
         tag("p", explained + (f" The same in all runs: {fixed}." if fixed else "")),
         tag("div", tag("output", "", id="brushed"), tag("span", "", id="summary", class_="muted"),
-            tag("button", "Clear", type="button", class_="button", id="clear"), class_="tools"),
+            button("clear", "Clear"), class_="tools"),
         tag("div", tag("div", class_="parallel", style=f"min-width:{5.4 * len(axes):.1f}rem"), class_="scroll"),
     ]  # fmt: skip
 
@@ -243,13 +247,3 @@ def _trial_columns(sweep: _Sweep) -> dict[str, Any]:
 def _raw(value: Any) -> Any:
     """Numbers as they are, so that they sort as numbers; everything else as its text."""
     return value if value is None or is_number(value) else insights.text(value)
-
-
-def _trials_section() -> list[Html]:
-    more = tag("button", "List all", type="button", class_="button", id="more")
-    return [
-        tag("h2", "All trials", id="trials"),
-        tag("p", "Click a head to sort by it, again to turn the order round; what is missing comes last."),
-        tag("div", tag("span", "", id="listed", class_="muted"), more, class_="tools"),
-        tag("div", tag("table", class_="trials"), class_="scroll"),
-    ]

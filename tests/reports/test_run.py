@@ -207,7 +207,7 @@ def test_a_fallback_is_announced(tmp_path):
     folder = run_workdir(tmp_path / "r")
     rewrite(folder / "summary.json", lambda found: found.update(dataset="digits"))
     banner = parse(write_run_report(folder, DEFAULTS)).texts("p", role="alert")
-    assert banner == ["Trained on digits: Fashion-MNIST could not be had."]
+    assert banner == ["Trained on digits: Fashion-MNIST could not be loaded."]
 
 
 @pytest.mark.parametrize("name", ["config.json", "summary.json", "evaluation.json", "metrics.jsonl"])

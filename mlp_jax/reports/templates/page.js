@@ -73,7 +73,8 @@ function frame(host, spec, xs, ys) {
   return { svg, x, y, top, floor };
 }
 
-// `paint(frame)` draws the series and returns [mark, near]: near(x, y) moves the mark and says what is there, or null.
+// `paint(frame)` draws the series and returns [mark, spots]: the mark goes to the spot {x, y, text} that the mouse is
+// nearest to, whose y is null where only x counts; to others only within 30 pixels.
 function chart(host, spec, xs, ys, paint) {
   const legend = make(host, "div", { class: "legend" });
   for (const { name, color, dots } of spec.series) {
@@ -82,17 +83,22 @@ function chart(host, spec, xs, ys, paint) {
     entry.append(name);
   }
   onWidth(host, () => {
-    const axes = frame(host, spec, xs, ys), [mark, near] = paint(axes);
-    const answer = (event, text) => {
-      set(mark, { visibility: text === null ? "hidden" : "visible" });
-      if (text === null) unpoint();
-      else point(event, text);
-    };
-    axes.svg.addEventListener("pointermove", (event) => {
-      const box = axes.svg.getBoundingClientRect(), scale = axes.svg.viewBox.baseVal.width / box.width;
-      answer(event, near((event.clientX - box.left) * scale, (event.clientY - box.top) * scale));
+    const axes = frame(host, spec, xs, ys), { svg } = axes, [mark, spots] = paint(axes);
+    const hide = () => { unpoint(); set(mark, { visibility: "hidden" }); };
+    hide();
+    svg.addEventListener("pointerleave", hide);
+    svg.addEventListener("pointermove", (event) => {
+      const box = svg.getBoundingClientRect(), scale = svg.viewBox.baseVal.width / box.width;
+      const a = (event.clientX - box.left) * scale, b = (event.clientY - box.top) * scale;
+      let near = null, least = Infinity;
+      for (const spot of spots) {
+        const distance = spot.y === null ? Math.abs(spot.x - a) : Math.hypot(spot.x - a, spot.y - b);
+        if (distance < least && (spot.y === null || distance < 30)) [near, least] = [spot, distance];
+      }
+      if (!near) return hide();
+      set(mark, { visibility: "visible", transform: `translate(${near.x} ${near.y ?? 0})` });
+      point(event, near.text);
     });
-    axes.svg.addEventListener("pointerleave", (event) => answer(event, null));
   });
 }
 
@@ -124,14 +130,13 @@ function lineChart(host, spec) {
         if (spec.x.length <= 25) for (const [a, b] of points) make(svg, "circle", { cx: a, cy: b, r: 3.2, fill: series.color });
       }
     }
-    const ruler = make(svg, "line", { class: "axis", y1: top, y2: floor, visibility: "hidden" });
-    return [ruler, (mouse) => {
-      const far = spec.x.map((value) => Math.abs(x(value) - mouse)), near = far.indexOf(Math.min(...far));
-      set(ruler, { x1: x(spec.x[near]), x2: x(spec.x[near]) });
-      const shown = (values) => show(values[near], spec.percent);
-      const lines = spec.series.map((s) => `${s.name}: ${shown(s.y)}${isNumber(s.sd[near]) ? ` ± ${shown(s.sd)}` : ""}`);
-      return [`${spec.xlabel} ${spec.x[near]}${spec.x[near] === spec.mark ? " (best)" : ""}`, ...lines].join("\n");
-    }];
+    const shown = (value) => show(value, spec.percent);
+    const line = ({ name, y: values, sd }, i) => `${name}: ${shown(values[i])}${isNumber(sd[i]) ? ` ± ${shown(sd[i])}` : ""}`;
+    const spots = spec.x.map((value, i) => {
+      const title = `${spec.xlabel} ${value}${value === spec.mark ? " (best)" : ""}`;
+      return { x: x(value), y: null, text: [title, ...spec.series.map((series) => line(series, i))].join("\n") };
+    });
+    return [make(svg, "line", { class: "axis", y1: top, y2: floor }), spots];
   });
 }
 
@@ -139,7 +144,7 @@ function lineChart(host, spec) {
 function dotChart(host, spec) {
   const xs = spec.series.flatMap((s) => s.x), ys = spec.series.flatMap((s) => s.y);
   chart(host, spec, xs, ys.some(isNumber) ? ys : [0, 1], ({ svg, x, y, floor }) => {
-    const dots = [];
+    const spots = [];
     if (spec.threshold !== null)
       make(svg, "line", { class: "mark", x1: x(Math.min(...xs)), x2: x(Math.max(...xs)), y1: y(spec.threshold), y2: y(spec.threshold) });
     const size = xs.length > 2000 ? 3.2 : 6;
@@ -148,22 +153,14 @@ function dotChart(host, spec) {
       if (s.dots) {
         const d = points.map((p) => `${path([p])}h0`).join("");
         make(svg, "path", { d, stroke: s.color, "stroke-width": size, "stroke-linecap": "round", "stroke-opacity": 0.65 });
-        points.forEach(([cx, cy], i) => dots.push({ cx, cy, text: `${s.labels[i]}\n${spec.ylabel}: ${show(s.y[i], spec.percent)}` }));
+        const text = (i) => `${s.labels[i]}\n${spec.ylabel}: ${show(s.y[i], spec.percent)}`;
+        points.forEach(([a, b], i) => spots.push({ x: a, y: b, text: text(i) }));
       } else {
         const steps = points.flatMap((p, i) => (i ? [[p[0], points[i - 1][1]], p] : [p]));
         make(svg, "path", { d: path(steps), fill: "none", stroke: s.color, "stroke-width": 1.6 });
       }
     }
-    const ring = make(svg, "circle", { r: 6, fill: "none", stroke: "#1f2933", "stroke-width": 2, visibility: "hidden" });
-    return [ring, (a, b) => {
-      let near = null, least = 30 ** 2;
-      for (const dot of dots) {
-        const distance = (dot.cx - a) ** 2 + (dot.cy - b) ** 2;
-        if (distance < least) [near, least] = [dot, distance];
-      }
-      if (near) set(ring, { cx: near.cx, cy: near.cy });
-      return near && near.text;
-    }];
+    return [make(svg, "circle", { r: 6, fill: "none", stroke: "#1f2933", "stroke-width": 2 }), spots];
   });
 }
 
