@@ -39,10 +39,9 @@ def test_correlations_are_spearmans_over_finished_trials():
     assert "optimizer" not in found
 
 
-def test_too_few_or_equal_trials_have_no_correlation():
-    assert insights.correlations(trials(1)) == {}
-    assert insights.correlations([trial(0, 0.5, a=1), trial(1, 0.6, a=2)]) == {"a": None}
-    assert insights.correlations([trial(i, 0.5, a=i) for i in range(5)]) == {"a": None}
+@pytest.mark.parametrize("accuracies", [[0.5, 0.6], [0.5] * 5])
+def test_too_few_or_equal_trials_have_no_correlation(accuracies):
+    assert insights.correlations([trial(i, accuracy, a=i) for i, accuracy in enumerate(accuracies)]) == {"a": None}
 
 
 def test_a_separators_chance_is_the_hypergeometric_tail():
