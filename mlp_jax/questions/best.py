@@ -7,7 +7,7 @@ from mlp_jax.files.workdir import read_if_there, read_json, read_lines
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import config_of, swept
 from mlp_jax.reports import insights
-from mlp_jax.reports.run import percent
+from mlp_jax.reports.html import percent
 from mlp_jax.runs import resume
 from mlp_jax.sweeps import sweep as search
 

@@ -12,7 +12,7 @@ from mlp_jax.questions.lab import (
     series,
 )
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
 
 TITLE = "An optimizer race"
 QUESTION = "Which of the six optimizers is fastest, on the same network and the same seeds?"

@@ -5,7 +5,7 @@ from PIL import Image
 
 from mlp_jax.questions import QUESTIONS, answer_all, gradients, sweep
 from tests.questions.test_questions import _tiny, config_for, data, section  # noqa: F401
-from tests.reports.test_run import parse
+from tests.shared.pages import parse
 
 
 @pytest.mark.slow
