@@ -108,9 +108,10 @@ def write_run_plots(workdir: str | Path) -> None:
     plots.samples(_unpacked(samples, shape), labels, names, shape, folder / "samples.png")
     plots.confusion_matrix(matrix, names, folder / "confusion_matrix.png", subject=f"the {found['split']} set")
     true, predicted, sure = ([m[key] for m in mistakes] for key in ("true", "predicted", "probability"))
-    wrong = _unpacked(mistakes, shape), np.array(true, int), np.array(predicted, int), plots.floats(sure), names, shape
-    plots.mistakes(*wrong, folder / "mistakes.png")
-    plots.confusion_images(matrix, *wrong, folder / "mistakes_by_cell.png")
+    images = _unpacked(mistakes, shape)
+    wrong = plots.Mistakes(images, np.array(true, int), np.array(predicted, int), plots.floats(sure), names, shape)
+    plots.mistakes(wrong, folder / "mistakes.png")
+    plots.confusion_images(matrix, wrong, folder / "mistakes_by_cell.png")
 
 
 # ---- the page of a run
