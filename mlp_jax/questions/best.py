@@ -8,7 +8,7 @@ from mlp_jax.questions.compare import points
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import config_of, swept
 from mlp_jax.reports import insights
-from mlp_jax.reports.run import percent
+from mlp_jax.reports.html import percent
 from mlp_jax.runs.resume import read_card
 from mlp_jax.sweeps.sweep import best as train_best
 

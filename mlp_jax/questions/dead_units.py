@@ -8,7 +8,7 @@ from mlp_jax.lanes.population import Member
 from mlp_jax.questions.compare import listed, versus
 from mlp_jax.questions.lab import Answer, Lab, accuracies, curves, diverged, row, series
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
 
 TITLE = "Dead units"
 QUESTION = "How many hidden units die at a learning rate of 0.1, with ReLU and with tanh?"

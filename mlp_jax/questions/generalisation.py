@@ -10,8 +10,8 @@ from mlp_jax.questions.compare import compare, points
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import swept
 from mlp_jax.reports import plots
+from mlp_jax.reports.html import percent
 from mlp_jax.reports.insights import ranks
-from mlp_jax.reports.run import percent
 
 TITLE = "Training against test accuracy"
 QUESTION = "Do runs that fit the training set better also do better on the test set, and how large is the gap?"

@@ -10,7 +10,7 @@ from mlp_jax.lanes.population import Member
 from mlp_jax.questions.compare import Sample, compare, versus
 from mlp_jax.questions.lab import Answer, Lab, accuracies, diverged, row, series
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
 
 TITLE = "Vanishing gradients"
 QUESTION = "What becomes of the first layer's gradient as a network gets deeper, by activation and by initialisation?"

@@ -19,7 +19,7 @@ from mlp_jax.lanes.placement import Placement
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.questions import BUDGETS
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
 from mlp_jax.runs.config import fingerprint
 from mlp_jax.runs.run import load_for
 from mlp_jax.runs.seeds import keep, restore

@@ -6,7 +6,7 @@ from itertools import product
 from mlp_jax.questions.compare import versus
 from mlp_jax.questions.lab import Answer, Lab, accuracies, accuracy, curves, diverged, network, row
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
 
 TITLE = "Cross-entropy against squared error"
 QUESTION = (

@@ -8,7 +8,7 @@ from mlp_jax.questions.compare import Sample, race
 from mlp_jax.questions.lab import Answer, Lab, accuracies, called, diverged
 from mlp_jax.questions.sweep import config_of, ranked, swept
 from mlp_jax.reports import insights, plots
-from mlp_jax.reports.run import percent
+from mlp_jax.reports.html import percent
 from mlp_jax.runs.config import check
 from mlp_jax.sweeps.dialect import parse
 

@@ -3,7 +3,7 @@
 from mlp_jax.questions.compare import race
 from mlp_jax.questions.lab import Answer, Lab, accuracies, curves, diverged, network, row, series
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
 from mlp_jax.sweeps.sweep import trial_config
 
 TITLE = "An optimizer race"

@@ -10,7 +10,7 @@ from mlp_jax.files.workdir import read_if_there, read_lines
 from mlp_jax.questions.compare import listed
 from mlp_jax.questions.lab import Answer, Lab, digest
 from mlp_jax.reports import insights
-from mlp_jax.reports.run import percent
+from mlp_jax.reports.html import percent
 from mlp_jax.reports.sweep import IMPORTANCE
 from mlp_jax.runs.config import fingerprint
 from mlp_jax.sweeps.sweep import run

@@ -11,7 +11,7 @@ from mlp_jax.lanes.fit import Task, make_task, order_of
 from mlp_jax.questions.compare import versus
 from mlp_jax.questions.lab import Answer, Lab, accuracies, diverged, row
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
 from mlp_jax.sweeps.sweep import trial_config
 from mlp_jax.training import Lane, init_lane, take_batch, train_step
 
