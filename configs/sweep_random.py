@@ -34,5 +34,5 @@ def get_config() -> ConfigDict:
         "report_test": False,
         "name": "random",  # of the study in a shared database
     }
-    config.storage = ""  # '': study.db in the workdir; postgresql://user@host/database for workers on many machines
+    config.storage = ""  # '': study.journal in the workdir; journal:///FILE or postgresql://… to share
     return config

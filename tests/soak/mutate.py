@@ -123,7 +123,7 @@ def places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
 # What the tests import; each fork would pay for it.
 MODULES = (
     *("pytest", "_pytest.assertion.rewrite", "hypothesis.extra.numpy", "jax.numpy", "jax.test_util", "rich.progress"),
-    *("ml_collections", "optuna", "orbax.checkpoint", "PIL.Image", "scipy.special", "scipy.stats"),
+    *("ml_collections", "optuna", "PIL.Image", "scipy.special", "scipy.stats"),
     *("sklearn.datasets", "sklearn.metrics", "sqlalchemy.dialects.sqlite", "concurrent.futures"),
 )
 Mutant = tuple[str, str, int, int]  # name, module, number of the place, which of its changes
