@@ -95,7 +95,7 @@ def join(joining: Joining) -> int:
 
 
 def _place(joining: Joining) -> tuple[int, int]:
-    """Which process this is, and of how many: JAX tells only once it has begun, when devices can no longer be chosen."""
+    """Which process this is, and of how many: JAX tells only once it has begun, too late to choose devices."""
     if joining.process_id is not None and joining.num_processes is not None:
         return joining.process_id, joining.num_processes
     from jax._src.distributed import global_state

@@ -224,11 +224,11 @@ def _write_views(config: ConfigDict, study: Study, folder: Path) -> dict[str, An
     for row in rows:
         if row["number"] in tests:
             row["test/accuracy"] = tests[row["number"]]
-    workdir.write_bytes(folder / "trials.jsonl", workdir.jsonl_bytes(rows))
+    workdir.write_jsonl(folder / "trials.jsonl", rows)
     best = study.best()
     if best is not None:
         best["config"] = json.loads(to_json(trial_config(config, best["config"])))
-        workdir.write_bytes(folder / "best.json", workdir.json_bytes(best))
+        workdir.write_json(folder / "best.json", best)
     return best
 
 

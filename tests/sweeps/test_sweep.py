@@ -94,15 +94,15 @@ def test_a_sweep_that_dies_and_goes_on_is_the_undisturbed_one(method, call, data
     monkeypatch.setattr(sweep, "TELL_SECONDS", 0.0)
     config = config_for(data, method, batch=3)
     sweep.run(config, tmp_path / "whole")
-    text, calls = workdir.jsonl_bytes, []
+    write, calls = workdir.write_jsonl, []
 
-    def dying(rows):
+    def dying(path, rows):
         calls.append(len(rows))
         if len(calls) == call:
             raise _Killed
-        return text(rows)
+        write(path, rows)
 
-    monkeypatch.setattr(workdir, "jsonl_bytes", dying)
+    monkeypatch.setattr(workdir, "write_jsonl", dying)
     with pytest.raises(_Killed):
         sweep.run(config, tmp_path / "broken")
     sweep.run(config, tmp_path / "broken")
