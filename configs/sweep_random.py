@@ -34,5 +34,7 @@ def get_config() -> ConfigDict:
         "report_test": False,
         "name": "random",  # of the study in a shared database
     }
-    config.storage = ""  # '': study.journal in the workdir; journal:///FILE or postgresql://… to share
+    # '': study.journal in the workdir, for one worker. Several share journal:///FILE where they have a file system in
+    # common, or postgresql://user@host/database from many machines.
+    config.storage = ""
     return config
