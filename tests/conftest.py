@@ -4,6 +4,7 @@ With MLP_JAX_TEST_DEVICE=any they run on the device that JAX finds, as make chec
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,12 @@ def data_dir() -> str:
     """The folder of the real archives; a test that asks for it is marked real_data."""
     assert not ABSENT, WHY
     return DATA_DIR
+
+
+@pytest.fixture
+def no_pictures() -> Iterator[None]:
+    """For tests of a run's numbers."""
+    from tests.shared.runs import numbers_alone
+
+    with numbers_alone():
+        yield

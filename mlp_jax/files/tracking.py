@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -206,6 +206,14 @@ def _file_name(text: str) -> str:
 
 def _numbers(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if isinstance(value, numbers.Real)}
+
+
+def log_run(config: dict[str, Any], records: Iterable[dict[str, Any]], workdir: Path, run_name: str) -> None:
+    """Tells the config's tracker of a network that has finished, as one run in the group of its workdir."""
+    tracker = open_tracker(config["tracker"], config, workdir, run_name, workdir.name)
+    for record in records:
+        tracker.log(record, record["epoch"])
+    tracker.finish({})
 
 
 # name -> how it is called, the package that it needs, and what begins a run

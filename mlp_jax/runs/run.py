@@ -156,19 +156,15 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
 
 def write_evaluation(path: Path, part: str, dataset: Dataset, tested: Tested, images: Any, labels: Any) -> None:
     """evaluation.json: figures, confusion matrix, samples and the most confident mistakes with their pixels."""
-    predicted = tested.probabilities.argmax(axis=-1)
+    probabilities = tested.probabilities
     content = report.evaluation(
         part,
         dataset.class_names,
         dataset.image_shape,
         tested.confusion,
         {name: getattr(tested.scores, name) for name in ("precision", "recall", "f1")},
-        images,
-        labels,
-        predicted,
-        tested.probabilities.max(axis=-1),
-        dataset.train_images,
-        dataset.train_labels,
+        report.Predictions(images, labels, probabilities.argmax(axis=-1), probabilities.max(axis=-1)),
+        (dataset.train_images, dataset.train_labels),
     )
     figures = {"dataset": dataset.name, "count": len(labels), "loss": tested.loss, "accuracy": tested.accuracy}
     workdir.write_json(path, {**figures, **content})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,27 +10,23 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import main
 from mlp_jax.errors import UserError
-from mlp_jax.runs import cluster as processes
-from mlp_jax.runs.cluster import GONE
+from mlp_jax.files.workdir import read_lines
+from mlp_jax.runs import cluster, saved
+from mlp_jax.runs.cluster import GONE, Joining
 from tests.shared.idx_files import make_arrays, write_idx_folder
+from tests.shared.runs import checkpoints
 from tests.shared.training import leaves
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 4
 # 90 training rows in batches of 14: eight devices do not divide them.
-FIELDS = {
-    "hidden_sizes": "8,6",
-    "batch_size": "14",
-    "num_epochs": str(EPOCHS),
-    "dropout_rate": "0.2",
-    "checkpoint_seconds": "0",
-    "fallback_dataset": "",
-}
+FIELDS = {"hidden_sizes": "8,6", "batch_size": "14", "num_epochs": "4", "dropout_rate": "0.2"}
+FIELDS |= {"checkpoint_seconds": "0", "fallback_dataset": ""}
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +48,9 @@ def start(count: int, arguments: list[str]) -> list[subprocess.Popen]:
         port = free.getsockname()[1]
     flags = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}"]
     env = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
-    pipe = subprocess.PIPE
-    return [
-        subprocess.Popen(
-            [*arguments, *flags, f"--process_id={i}"], cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True
-        )
-        for i in range(count)
-    ]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    commands = [[*arguments, *flags, f"--process_id={number}"] for number in range(count)]
+    return [subprocess.Popen(words, cwd=ROOT, env=env, **pipes) for words in commands]
 
 
 def end(running: list[subprocess.Popen], timeout: float = 300) -> list[tuple[int, str, str]]:
@@ -69,16 +62,18 @@ def end(running: list[subprocess.Popen], timeout: float = 300) -> list[tuple[int
             process.kill()
 
 
-def best(workdir: Path) -> list[np.ndarray]:
-    """Every array of the last checkpoint, whoever wrote it."""
-    from mlp_jax.runs import saved
+def assert_close(workdir: Path, other: Path, tolerance: float = 1e-5) -> None:
+    """The networks of two runs, each number up to a share of its layer's largest."""
+    for ours, theirs in zip(*(leaves(saved.read(folder).params) for folder in (workdir, other)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
 
-    return leaves(saved.read(workdir).params)
 
-
-def sealed(workdir: Path) -> list[int]:
-    """The steps of the checkpoints that are complete."""
-    return [int(path.stem) for path in (workdir / "checkpoints").glob("[0-9]*.npz")]
+def wait_for_a_checkpoint(workdir: Path, running: list[subprocess.Popen]) -> None:
+    deadline = time.monotonic() + 200
+    while not checkpoints(workdir):
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in running), end(running)
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +86,6 @@ def alone(data, tmp_path_factory) -> Path:
     return workdir
 
 
-def assert_same_run(workdir: Path, alone: Path) -> None:
-    for ours, theirs in zip(best(workdir), best(alone), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
-    ours, theirs = ([json.loads(line) for line in (w / "metrics.jsonl").open()] for w in (workdir, alone))
-    assert [row["epoch"] for row in ours] == list(range(1, EPOCHS + 1))
-    for a, b in zip(ours, theirs, strict=True):
-        assert a["val/loss"] == pytest.approx(b["val/loss"], rel=1e-4)
-        assert a["train/accuracy"] == b["train/accuracy"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "mesh"), [(2, ""), (4, "data:8"), (2, "fsdp:4")])
 def test_processes_together_are_one(count, mesh, data, alone, tmp_path):
@@ -108,9 +93,13 @@ def test_processes_together_are_one(count, mesh, data, alone, tmp_path):
     for number, (status, out, err) in enumerate(results):
         assert (status, err) == (0, "")
         assert bool(out) == (number == 0)
-    assert_same_run(tmp_path / "run", alone)
-    summary = json.loads((tmp_path / "run/summary.json").read_text())
-    assert summary["process_count"] == count
+    assert_close(tmp_path / "run", alone)
+    ours, theirs = (read_lines(folder / "metrics.jsonl") for folder in (tmp_path / "run", alone))
+    assert [row["epoch"] for row in ours] == [1, 2, 3, 4]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["val/loss"] == pytest.approx(b["val/loss"], rel=1e-4)
+        assert a["train/accuracy"] == b["train/accuracy"]
+    assert json.loads((tmp_path / "run/summary.json").read_text())["process_count"] == count
     # The same again finds the run finished, in every process and in one alone.
     again = end(start(count, command(data, tmp_path / "run", mesh=mesh)))
     assert [status for status, _, _ in again] == [0] * count
@@ -124,13 +113,8 @@ def test_processes_together_are_one(count, mesh, data, alone, tmp_path):
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_one_dies_all_end_and_all_go_on_as_if_nothing_had_been(victim, blow, data, alone, tmp_path):
     workdir = tmp_path / "run"
-    fields = command(data, workdir, num_epochs="100000", resume="changed")
-    running = start(2, fields)
-    deadline = time.monotonic() + 200
-    while not sealed(workdir):
-        assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in running), end(running)
-        time.sleep(0.1)
+    running = start(2, command(data, workdir, num_epochs="100000", resume="changed"))
+    wait_for_a_checkpoint(workdir, running)
     struck = time.monotonic()
     running[victim].send_signal(blow)
     (status, _, err), *_ = end([running[1 - victim]], 60)
@@ -140,23 +124,19 @@ def test_one_dies_all_end_and_all_go_on_as_if_nothing_had_been(victim, blow, dat
     end([running[victim]], 60) if blow == signal.SIGKILL else running[victim].kill()
     running[victim].wait()
     # From the newest checkpoint that is left, on another number of processes and devices.
-    epochs = max(sealed(workdir)) // 7 + 2
+    epochs = max(checkpoints(workdir)) // 7 + 2
     last = command(data, workdir, num_epochs=str(epochs), resume="changed", mesh="data:4")
     results = end(start(2, last))
     assert [(status, err) for status, _, err in results] == [(0, ""), (0, "")]
     undisturbed = command(data, tmp_path / "whole", num_epochs=str(epochs))
     subprocess.run(undisturbed, cwd=ROOT, check=True, capture_output=True)
-    for a, b in zip(best(workdir), best(tmp_path / "whole"), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(b).max())
+    assert_close(workdir, tmp_path / "whole", 1e-4)
 
 
 @pytest.mark.slow
 def test_a_signal_to_one_stops_all_after_a_checkpoint(data, tmp_path):
     running = start(2, command(data, tmp_path / "run", num_epochs="100000"))
-    deadline = time.monotonic() + 200
-    while not sealed(tmp_path / "run"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for_a_checkpoint(tmp_path / "run", running)
     running[1].send_signal(signal.SIGTERM)
     results = end(running, 60)
     assert [status for status, _, _ in results] == [130, 130]
@@ -164,75 +144,9 @@ def test_a_signal_to_one_stops_all_after_a_checkpoint(data, tmp_path):
     assert "stopped by SIGTERM" in results[1][2]
 
 
-def test_of_the_runtimes_last_words_one_line_is_left(capfd):
-    """The relay in a child, fed what C++ and Python say when a peer is gone, in either order."""
-    noise = (
-        "[Gloo] Rank 0 is connected\nE1122 19:33:15.256205 971 agent.cc:289] Polled an error:\n1\nThe tasks crashed\n"
-    )
-    fatal = "F1122 19:33:15.256248 971 client.h:80] Terminating process\n*** Check failure\n    @ 0x7f94 absl\n"
-    ours = f"main.py: {GONE}\n"
-    said = "warning: w\n"
-    for text in (said + noise + fatal, said + noise + ours + fatal, said + ours + noise, said + noise + fatal + ours):
-        reading, writing = os.pipe()
-        child = os.fork()
-        if not child:
-            sys.argv[0] = "main.py"
-            processes._relay(reading, writing)
-            os._exit(0)
-        os.close(reading)
-        os.write(writing, text.encode())
-        os.close(writing)
-        os.waitpid(child, 0)
-        assert capfd.readouterr().err == said + ours
-
-
-WRONG = [
-    (["--num_processes=2"], "--num_processes: 2 needs --coordinator"),
-    (["--process_id=0"], "--process_id: 0 needs --coordinator"),
-    (["--coordinator=auto", "--process_id=0"], "--process_id: 0 needs no --coordinator=auto"),
-    (["--coordinator=here", "--num_processes=2", "--process_id=0"], "--coordinator: 'here' is not HOST:PORT"),
-    (["--coordinator=h:99999", "--num_processes=2", "--process_id=0"], "--coordinator: 'h:99999' is not HOST:PORT"),
-    (["--coordinator=h:1"], "--num_processes: is missing"),
-    (["--coordinator=h:1", "--num_processes=2"], "--process_id: is missing"),
-    (["--coordinator=h:1", "--num_processes=0", "--process_id=0"], "--num_processes: 0"),
-    (["--coordinator=h:1", "--num_processes=2", "--process_id=2"], "--process_id: 2 is not from 0 to 1"),
-    (["--coordinator=h:1", "--num_processes=2", "--process_id=-1"], "--process_id: -1 is not from 0 to 1"),
-    (["--coordinator=h:1", "--num_processes=two", "--process_id=0"], "num_processes"),
-    (["--coordinator=h:1", "--num_processes=2", "--process_id=0"], "--workdir: several processes need one"),
-    (["--coordinator=auto", "--config.seeds=2", "--workdir=w"], "--coordinator: it divides one run"),
-    (["--coordinator=auto", "--workdir=w", "--mode=report"], "--coordinator: --mode=report does not read it"),
-    (["--coordinator=auto", "--workdir=w", "--config.mesh=data:2"], "--coordinator: auto: the processes do not meet"),
-]
-
-
-@pytest.mark.parametrize(("flags", "words"), WRONG[:-1])
-def test_wrong_flags_are_one_line(flags, words, tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    if "--mode=report" in flags:
-        (tmp_path / "w").mkdir()
-    assert main.main(["main.py", *flags]) == 2
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err.startswith("main.py: ")
-    assert err.count("\n") == 1
-    assert words in err
-
-
-@pytest.mark.slow
-def test_no_cluster_is_one_line(tmp_path):
-    flags, words = WRONG[-1]
-    path = str(ROOT / "main.py")
-    done = subprocess.run([sys.executable, path, *flags], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert words in done.stderr
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.slow
 def test_a_checkpoint_of_eight_devices_goes_on_on_one_two_and_four(data, tmp_path):
     """With 8 devices to epoch 2, with others to the end, against the run that stayed on one."""
-    import shutil
 
     def train(workdir: Path, devices: int, epochs: int) -> None:
         fields = command(data, workdir, mesh=f"fsdp:{devices}", num_epochs=str(epochs), resume="changed")
@@ -245,87 +159,112 @@ def test_a_checkpoint_of_eight_devices_goes_on_on_one_two_and_four(data, tmp_pat
     for devices in (1, 2, 4):
         shutil.copytree(tmp_path / "8", tmp_path / str(devices))
         train(tmp_path / str(devices), devices, 4)
-        for a, b in zip(best(tmp_path / str(devices)), best(tmp_path / "stayed"), strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+        assert_close(tmp_path / str(devices), tmp_path / "stayed")
+
+
+def test_of_the_runtimes_last_words_one_line_is_left():
+    """What C++ and Python say when a peer is gone, in either order."""
+    noise = "[Gloo] Rank 0 is connected\nE1122 19:33:15.2 971 agent.cc:289] Polled an error:\n1\nThe tasks crashed\n"
+    fatal = "F1122 19:33:15.2 971 client.h:80] Terminating process\n*** Check failure\n    @ 0x7f94 absl\n"
+    ours = f"main.py: {GONE}\n"
+    said = "warning: w\n"
+    for text in (said + noise + fatal, said + noise + ours + fatal, said + ours + noise, said + noise + fatal + ours):
+        assert b"".join(cluster.relayed(text.encode().splitlines(keepends=True), "main.py")).decode() == said + ours
+
+
+HAND = ["--coordinator=h:1", "--num_processes=2"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--num_processes=2"], "--num_processes: 2 needs --coordinator"),
+        (["--process_id=0"], "--process_id: 0 needs --coordinator"),
+        (["--coordinator=auto", "--process_id=0"], "--process_id: 0 needs no --coordinator=auto"),
+        (["--coordinator=here"], "--coordinator: 'here' is not HOST:PORT"),
+        (["--coordinator=h:99999"], "--coordinator: 'h:99999' is not HOST:PORT"),
+        (["--coordinator=h:1"], "--num_processes: is missing"),
+        (HAND, "--process_id: is missing"),
+        (["--coordinator=h:1", "--num_processes=0", "--process_id=0"], "--num_processes: 0"),
+        ([*HAND, "--process_id=2"], "--process_id: 2 is not from 0 to 1"),
+        ([*HAND, "--process_id=-1"], "--process_id: -1 is not from 0 to 1"),
+        ([*HAND, "--process_id=one"], "process_id"),
+        ([*HAND, "--process_id=0"], "--workdir: several processes need one"),
+        (["--coordinator=auto", "--config.seeds=2", "--workdir=w"], "--coordinator: it divides one run"),
+        (["--coordinator=auto", "--workdir=w", "--mode=report"], "--coordinator: --mode=report does not read it"),
+    ],
+)
+def test_wrong_flags_are_one_line(flags, words, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["main.py", *flags]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("main.py: ")
+    assert words in err
 
 
 def test_what_processes_ask_each_other_is_free_for_one_alone():
-    processes.together("here")
-    processes.agree("their data", "a")
-    assert processes.of_all([1, 0]).tolist() == [[1, 0]]
-    assert not processes.joined()
-    assert not processes.is_loss_of_peer(RuntimeError("[Gloo] connection closed by peer"))
-    assert processes.join(processes.ALONE) == 1
-    processes.leave(3, agreed=True)  # a process alone ends by itself
+    cluster.together("here")
+    cluster.agree("their data", "a")
+    assert cluster.of_all([1, 0]).tolist() == [[1, 0]]
+    assert not cluster.joined()
+    assert not cluster.is_loss_of_peer(RuntimeError("[Gloo] connection closed by peer"))
+    assert cluster.join(cluster.ALONE) == 1
+    cluster.leave(3, agreed=True)  # a process alone ends by itself
 
 
 def test_processes_that_see_something_else_are_told_so(monkeypatch):
-    import jax
-
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     said = []
-    monkeypatch.setattr(processes, "of_all", lambda row: said.append(row) or np.array([row, row]))
-    processes.agree("their data", "a")
-    processes.agree("their data", "b")
+    monkeypatch.setattr(cluster, "of_all", lambda row: said.append(row) or np.array([row, row]))
+    cluster.agree("their data", "a")
+    cluster.agree("their data", "b")
     assert said[0] != said[1]  # what is compared follows from the text
-    monkeypatch.setattr(processes, "of_all", lambda row: np.array([row, [row[0] + 1]]))
+    monkeypatch.setattr(cluster, "of_all", lambda row: np.array([row, [row[0] + 1]]))
     with pytest.raises(UserError, match="the processes differ in their data"):
-        processes.agree("their data", "a")
+        cluster.agree("their data", "a")
 
 
 def test_a_loss_of_a_peer_is_known_by_what_the_runtime_says(monkeypatch):
-    monkeypatch.setattr(processes, "joined", lambda: True)
+    monkeypatch.setattr(cluster, "joined", lambda: True)
     for text in ("Gloo all-reduce failed", "UNAVAILABLE: socket closed", "Barrier timed out", "DEADLINE_EXCEEDED"):
-        assert processes.is_loss_of_peer(RuntimeError(text))
-    assert not processes.is_loss_of_peer(RuntimeError("out of memory"))
+        assert cluster.is_loss_of_peer(RuntimeError(text))
+    assert not cluster.is_loss_of_peer(RuntimeError("out of memory"))
 
 
-@pytest.mark.parametrize("coordinator", ["localhost:4711", "auto"])
-def test_joining_asks_for_the_peers_that_the_flags_name(coordinator, monkeypatch):
-    import jax
-    from jax._src import distributed
-
-    asked, kept = [], []
+@pytest.mark.parametrize("joining", [Joining("localhost:4711", 3, 1), Joining("auto")])
+def test_joining_asks_for_the_peers_that_the_flags_name(joining, monkeypatch):
+    asked, by_hand = [], joining.coordinator != "auto"
     monkeypatch.setattr(jax.distributed, "initialize", lambda **given: asked.append(given))
     monkeypatch.setattr(jax.config, "update", lambda name, value: asked.append((name, value)))
-    monkeypatch.setattr(processes, "_filter_stderr", lambda: None)
-    monkeypatch.setattr(processes, "_keep_stdout", lambda for_us: kept.append(for_us))
-    monkeypatch.setattr(distributed.global_state, "process_id", 1)
-    monkeypatch.setattr(distributed.global_state, "num_processes", 3)
+    monkeypatch.setattr(cluster, "_filter_stderr", lambda: None)
+    monkeypatch.setattr(cluster, "_keep_stdout", lambda for_us: asked.append(f"prints: {for_us}"))
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    by_hand = coordinator != "auto"
-    flags = (3, 1) if by_hand else (None, None)
-    assert processes.join(processes.Joining(coordinator, *flags)) == 3
-    assert kept == [False]  # process 0 alone prints
-    collectives, given = asked
+    if not by_hand:
+        monkeypatch.setattr(cluster, "_place", lambda joining: (1, 3))  # as JAX finds out by itself
+    assert cluster.join(joining) == 3
+    collectives, given, prints = asked
     assert collectives == ("jax_cpu_collectives_implementation", "gloo")
-    assert given["coordinator_address"] == (coordinator if by_hand else None)
-    assert (given["num_processes"], given["process_id"]) == flags
+    assert prints == "prints: False"  # process 0 alone does
+    assert given["coordinator_address"] == (joining.coordinator if by_hand else None)
+    assert (given["num_processes"], given["process_id"]) == joining[1:]
     assert given["cluster_detection_method"] == ("deactivate" if by_hand else None)
 
 
-def test_processes_that_do_not_meet_are_one_line(monkeypatch):
-    import jax
-
-    def fail(**given):
-        raise RuntimeError("DEADLINE_EXCEEDED: nobody came\nat server.cc:17")
-
-    monkeypatch.setattr(jax.distributed, "initialize", fail)
-    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
-    monkeypatch.setattr(processes, "_filter_stderr", lambda: None)
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    with pytest.raises(UserError) as caught:
-        processes.join(processes.Joining("localhost:4711", 2, 0))
-    assert str(caught.value).endswith("localhost:4711: the processes do not meet: DEADLINE_EXCEEDED: nobody came")
+@pytest.mark.slow
+def test_a_cluster_that_is_none_is_one_line(tmp_path):
+    flags = ["--coordinator=auto", "--workdir=w", "--config.mesh=data:2"]
+    done = subprocess.run([sys.executable, ROOT / "main.py", *flags], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--coordinator: auto: the processes do not meet" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("agreed", [True, False])
 def test_a_process_of_several_leaves_with_its_status_and_waits_only_for_an_end_that_all_came_to(agreed, monkeypatch):
-    import jax
-
     done = []
-    monkeypatch.setattr(processes, "joined", lambda: True)
+    monkeypatch.setattr(cluster, "joined", lambda: True)
     monkeypatch.setattr(jax.distributed, "shutdown", lambda: done.append("waited"))
     monkeypatch.setattr(os, "_exit", done.append)
-    processes.leave(7, agreed)
+    cluster.leave(7, agreed)
     assert done == (["waited", 7] if agreed else [7])

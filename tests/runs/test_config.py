@@ -15,78 +15,79 @@ from ml_collections import ConfigDict
 
 from configs import default
 from mlp_jax.errors import UserError
-from mlp_jax.runs import config as configs
+from mlp_jax.runs.config import (
+    FILE,
+    changed_fields,
+    check,
+    check_resume,
+    complete,
+    describe,
+    fingerprint,
+    from_json,
+    load,
+    override,
+    to_json,
+    validate,
+    write,
+)
 
 ROOT = Path(__file__).parents[2]
 
-# field -> (values allowed, values refused). Each field of configs/default.py has a row.
-FIELDS: dict[str, tuple[list, list]] = {
+# fields -> (values allowed, values refused)
+RULES: dict[str, tuple[list, list]] = {
     "dataset": (["mnist", "digits", "/some/folder", "~/x"], ["", "fashion", "MNIST", "a\0b", None, 3]),
-    "data_dir": (["/data"], ["", 1, "a\nb"]),
     "fallback_dataset": (["", "mnist", "/some/folder"], ["nist", False]),
-    "val_fraction": ([0, 0.0, 0.5, 0.999], [1.0, -0.1, math.nan, "0.1", True, 1 - 1e-12]),
-    "stratified": ([True, False], [0, 1, "true", None]),
+    "data_dir": (["/data"], ["", 1, "a\nb"]),
+    "wandb_project wandb_entity": (["x", ""], [1, "a\tb", None]),
     "seed": ([0, 1, 2**32 - 1], [-1, 2**32, 2**32 + 1, 1.0, "0", True, 10**5000]),
     "seeds": ([1, 5, 65536], [0, -1, 1.5, 65537]),
+    "num_epochs": ([1, 1_000_000], [0, -1, 1.5, 1_000_001]),
+    "early_stopping": ([0, 3], [-1, 0.5]),
+    "batch_size steps_per_call": ([0, 1, 2**31 - 1], [-1, 2**31, 32.0, "32"]),
+    "augment_shift augment_erase": ([0, 2, 1000], [-1, 1001, 0.5]),
+    "stratified decoupled_weight_decay augment_flip probes": ([True, False], [0, 1, "true", None]),
+    "val_fraction dropout_rate label_smoothing ema_decay augment_scale momentum beta beta1 beta2": (
+        [0, 0.0, 0.5, 0.999],
+        [1, 1.0, -0.1, math.nan, "0.1", True, 1 - 1e-9],
+    ),
+    "learning_rate eps decay_epochs": (
+        [1e-3, 1, 0.1, np.float32(0.5)],
+        [0, 0.0, -1, math.nan, math.inf, 1e-50, 1e39, 10**400, "1"],
+    ),
+    "init_scale weight_decay clip_norm mixup_alpha warmup_epochs checkpoint_seconds augment_shear augment_elastic": (
+        [0, 0.01, 2],
+        [-1e-9, math.inf, math.nan, 1e39, "1"],
+    ),
+    "augment_rotation": ([0, 15, 180], [-1, 181, math.nan]),
+    "decay_rate": ([0.5, 1], [0, -0.5, 1.1]),
+    "final_factor": ([0, 0.1, 1], [-0.1, 1.1]),
     "hidden_sizes": (
         [(), [], (1,), [128, 64], (1 << 20,), np.array([8, 8])],
         [128, (0,), (-1,), (1.5,), (True,), ("128",), ((1, 2),), ((1 << 20) + 1,), (1,) * 1001, "128"],
+    ),
+    "mesh": (
+        ["", "data:8", "lanes:2", "fsdp:4", "lanes:2,data:4,fsdp:2"],
+        ["8", "data", "data:0", "data:-1", "data:2,data:2", "rows:2", "data:2,", "lanes:1,lanes:2", "data:٣"],
     ),
     "activation": (
         ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "swish"],
         ["ReLU", "", "softplus", 0],
     ),
     "init": (["random", "xavier", "he", "zeros"], ["Xavier", "glorot", ""]),
-    "init_scale": ([0, 0.01, 2], [-0.1, math.inf, math.nan, "1"]),
-    "dropout_rate": ([0, 0.5, 0.99], [1, 1.0, -0.5, 1 - 1e-9, math.nan]),
     "loss": (["cross_entropy", "mse"], ["MSE", "mean_squared_error", ""]),
-    "weight_decay": ([0, 5e-4, 1], [-1e-9, math.inf, 1e39]),
-    "decoupled_weight_decay": ([True, False], [0, "yes"]),
-    "clip_norm": ([0, 1.0], [-1, math.nan]),
     "norm": (["none", "layer"], ["batch", "", True]),
-    "label_smoothing": ([0, 0.1], [1, -0.1, math.nan]),
-    "mixup_alpha": ([0, 0.2, 1], [-0.1, math.inf, math.nan]),
-    "ema_decay": ([0, 0.999], [1, -0.1, 1 - 1e-9]),
-    "augment_flip": ([True, False], [1, "left"]),
-    "augment_shift": ([0, 2, 1000], [-1, 1001, 0.5]),
-    "augment_rotation": ([0, 15, 180], [-1, 181, math.nan]),
-    "augment_scale": ([0, 0.15], [1, -0.1]),
-    "augment_shear": ([0, 0.2], [-0.1, math.inf]),
-    "augment_elastic": ([0, 2.5], [-1, math.nan]),
-    "augment_erase": ([0, 8], [-1, 1001, 2.5]),
     "optimizer": (["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"], ["SGD", "nag", "adamw", ""]),
-    "learning_rate": ([1e-3, 1, 0.1, np.float32(0.5)], [0, 0.0, -1, math.nan, math.inf, 1e-50, 1e39, 10**400, "1"]),
-    "momentum": ([0, 0.9], [1, -0.1, 1.5]),
-    "beta": ([0, 0.9], [1, -0.1, 1 - 1e-9]),
-    "beta1": ([0, 0.9], [1, -0.1]),
-    "beta2": ([0, 0.999], [1.0, -0.1, 1 - 1e-9]),
-    "eps": ([1e-8, 1], [0, -1e-8, 1e-50]),
     "schedule": (["constant", "step", "exponential", "cosine"], ["linear", ""]),
-    "warmup_epochs": ([0, 0.5], [-1, math.inf]),
-    "decay_rate": ([0.5, 1], [0, -0.5, 1.1]),
-    "decay_epochs": ([0.5, 5], [0, -1]),
-    "final_factor": ([0, 0.1, 1], [-0.1, 1.1]),
-    "batch_size": ([0, 1, 2**31 - 1], [-1, 2**31, 32.0, "32"]),
-    "num_epochs": ([1, 1_000_000], [0, -1, 1.5, 1_000_001]),
-    "early_stopping": ([0, 3], [-1, 0.5]),
     "gradient": (["autodiff", "backprop"], ["jax", ""]),
     "precision": (["float32", "tf32", "bfloat16", "float64"], ["float16", "fp32", ""]),
-    "probes": ([True, False], [1]),
-    "mesh": (
-        ["", "data:8", "lanes:2", "fsdp:4", "lanes:2,data:4,fsdp:2"],
-        ["8", "data", "data:0", "data:-1", "data:2,data:2", "rows:2", "data:2,", "lanes:1,lanes:2", "data:٣"],
-    ),
-    "steps_per_call": ([0, 100], [-1, 1.0]),
     "evaluate_split": (["test", "validation", "train"], ["", "val"]),
     "resume": (["strict", "changed", "never"], ["", "yes"]),
-    "checkpoint_seconds": ([0, 60, 0.5], [-1, math.nan]),
     "tracker": (["none", "wandb", "tensorboard"], ["", "mlflow"]),
-    "wandb_project": (["x", ""], [1, "a\tb"]),
-    "wandb_entity": (["", "me"], [None]),
 }
+FIELDS = {field: rule for fields, rule in RULES.items() for field in fields.split()}
 
 
-def test_every_field_has_a_row():
+def test_every_field_has_a_rule():
     assert set(FIELDS) == set(default.get_config())
 
 
@@ -95,147 +96,65 @@ def test_what_a_field_allows(field):
     allowed, refused = FIELDS[field]
     kind = type(default.get_config()[field])
     for value in allowed:
-        kept = configs.check(field, value)
+        kept = check(field, value)
         assert type(kept) is kind
         if kind is not str:
             np.testing.assert_array_equal(kept, value)
     for value in refused:
-        with pytest.raises(UserError) as caught:
-            configs.check(field, value)
-        message = str(caught.value)
-        assert message.startswith(f"{field}: ")
-        assert "\n" not in message
-        assert len(message) < 500
+        with pytest.raises(UserError, match=rf"^{field}: .{{1,500}}$"):
+            check(field, value)
 
 
 def test_the_default_config_and_every_committed_one_are_valid():
-    for path in sorted((ROOT / "configs").glob("*.py")):
-        if path.name != "__init__.py":
-            configs.validate(configs.load(path))
-
-
-def test_a_field_that_is_none_or_missing_is_refused():
-    config = configs.load(ROOT / "configs" / "default.py")
-    del config["seed"]
-    with pytest.raises(UserError, match="'seed' is missing"):
-        configs.validate(config)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"early_stopping": 2, "val_fraction": 0.0}, "early_stopping: 2 .*val_fraction=0"),
-        ({"seed": 2**32 - 1, "seeds": 2}, "seeds: 2 is not at most 1"),
-        ({"augment_flip": True, "dataset": "mnist"}, "augment_flip: True is not allowed on mnist"),
-        ({"norm": "layer", "hidden_sizes": (8, 1)}, "norm: 'layer' is not none beside a hidden layer of 1"),
-        ({"warmup_epochs": 10.0}, "warmup_epochs: 10.0 is not below num_epochs=10"),
-        ({"tracker": "wandb", "wandb_project": ""}, "wandb_project"),
-    ],
-)
-def test_fields_that_do_not_fit_each_other(changes, message):
-    config = default.get_config()
-    config.update(changes)
-    with pytest.raises(UserError, match=message):
-        configs.validate(config)
-
-
-def test_the_last_seed_may_be_the_last_there_is():
-    config = default.get_config()
-    config.update({"seed": 2**32 - 5, "seeds": 5})
-    configs.validate(config)
-
-
-def test_a_misspelt_choice_is_told_the_nearest():
-    with pytest.raises(UserError, match=r"'nesterof' is not one of .*; did you mean nesterov"):
-        configs.check("optimizer", "nesterof")
-    with pytest.raises(UserError, match="'learning_rat' does not exist; did you mean learning_rate"):
-        configs.check("learning_rat", 1.0)
+    for path in (ROOT / "configs").glob("[!_]*.py"):
+        validate(load(path))
 
 
 @pytest.mark.parametrize(
     ("text", "sizes"),
     [
-        ("128,64", (128, 64)),
-        ("(128,64)", (128, 64)),
-        ("( 128, 64, )", (128, 64)),
-        ("[8]", (8,)),
-        ("128", (128,)),
-        ("(128)", (128,)),
-        ("128,", (128,)),
-        ("()", ()),
-        ("[]", ()),
-        ("", ()),
-        (" ", ()),
+        *((text, (128, 64)) for text in ("128,64", "(128,64)", "( 128, 64, )")),
+        *((text, (128,)) for text in ("128", "(128)", "128,", "[128]")),
+        *((text, ()) for text in ("()", "[]", "", " ")),
     ],
 )
 def test_every_way_to_write_hidden_sizes(text, sizes):
-    config = configs.override(default.get_config(), [("hidden_sizes", text)])
-    assert config.hidden_sizes == sizes
-    configs.validate(config)
+    assert override(default.get_config(), [("hidden_sizes", text)]).hidden_sizes == sizes
 
 
-@pytest.mark.parametrize(
-    "text", ["a", "1.5", "{1:2}", "{3}", "b'ab'", "128,,64", ",", "None", "1 2", "(" * 9999, "9**9"]
-)
-def test_what_hidden_sizes_are_not(text):
-    with pytest.raises(UserError, match="hidden_sizes: "):
-        configs.override(default.get_config(), [("hidden_sizes", text)])
+def changed(**changes) -> ConfigDict:
+    config = default.get_config()
+    config.update(changes)
+    return config
 
 
 def test_overrides_keep_types_and_the_last_one_wins():
     before = default.get_config()
     pairs = [("learning_rate", "1"), ("seed", "0x10"), ("stratified", "true"), ("probes", None), ("optimizer", "sgd")]
-    after = configs.override(before, [("seed", "3"), *pairs])
+    after = override(before, [("seed", "3"), *pairs])
     assert (after.learning_rate, after.seed, after.stratified, after.probes) == (1.0, 16, True, True)
     assert type(after.learning_rate) is float
     assert before == default.get_config()
-
-
-@pytest.mark.parametrize(
-    ("field", "text", "message"),
-    [
-        ("seed", "1.0", "seed: '1.0' is not a whole number"),
-        ("seed", "9" * 5000, "seed: .* is not a whole number"),
-        ("learning_rate", "abc", "learning_rate: 'abc' is not a number"),
-        ("learning_rate", None, "learning_rate: no value is given"),
-        ("stratified", "yes", "stratified: 'yes' is not true or false"),
-        ("lerning_rate", "1", "did you mean learning_rate"),
-        ("lock", "1", "'lock' does not exist"),
-        ("seed.x", "1", "'seed.x' does not exist"),
-        ("__class__", "1", "'__class__' does not exist"),
-        ("", "1", "'' does not exist"),
-        ("sweep.run_cap", "1", "'sweep.run_cap' does not exist"),
-    ],
-)
-def test_overrides_that_make_no_sense(field, text, message):
-    with pytest.raises(UserError, match=message):
-        configs.override(default.get_config(), [(field, text)])
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([*FIELDS, "sweep.method", "x"]), st.text(max_size=30))
 def test_any_text_for_any_field_gives_a_valid_value_or_a_user_error(field, text):
     try:
-        config = configs.override(default.get_config(), [(field, text)])
+        config = override(default.get_config(), [(field, text)])
     except UserError:
         return
-    assert configs.check(field, config[field]) == config[field]
+    assert check(field, config[field]) == config[field]
 
 
 def sweep_config() -> ConfigDict:
-    return configs.complete(
-        {
-            "sweep": {
-                "method": "random",
-                "metric": {"name": "val/accuracy", "goal": "maximize"},
-                "parameters": {
-                    "learning_rate": {"values": [1e-3, 1e-4]},
-                    "hidden_sizes": {"values": [[128, 128], [64]]},
-                    "items": {"value": 3},
-                },
-            }
-        }
-    )
+    parameters = {
+        "learning_rate": {"values": [1e-3, 1e-4]},
+        "hidden_sizes": {"values": [[128, 128], [64]]},
+        "items": {"value": 3},
+    }
+    metric = {"name": "val/accuracy", "goal": "maximize"}
+    return complete({"sweep": {"method": "random", "metric": metric, "parameters": parameters}})
 
 
 def test_a_sweep_config_takes_overrides_of_nested_fields():
@@ -247,55 +166,22 @@ def test_a_sweep_config_takes_overrides_of_nested_fields():
         ("storage", "postgresql://host/db"),
         ("num_epochs", "2"),
     ]
-    config = configs.override(sweep_config(), pairs)
+    config = override(sweep_config(), pairs)
     assert (config.sweep.run_cap, config.sweep.report_test, config.num_epochs) == (60, True, 2)
     assert config.sweep.parameters.learning_rate["values"] == (0.1, 0.01)
     assert config.sweep.parameters["items"].value == 4
     assert config.storage == "postgresql://host/db"
-    configs.validate(config)
+    validate(config)
     for field, text in [("sweep", "{}"), ("sweep.method.x", "1"), ("sweep.run_cup", "1"), ("sweep.metric", "{}")]:
         with pytest.raises(UserError, match=field):
-            configs.override(config, [(field, text)])
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("x = 1", "no function get_config"),
-        ("get_config = 3", "no function get_config"),
-        ("def get_config(): return None", "returned None, not a ConfigDict"),
-        ("def get_config(): return {'lerning_rate': 1}", "did you mean learning_rate"),
-        ("def get_config(): return {'learning_rate': 0}", "learning_rate: 0.0 is not a number above 0"),
-        ("def get_config(): return {1: 0}", "config field '1'"),
-        ("def get_config(): return {'sweep': {'a.b': 1}}", "'a.b'"),
-        ("def get_config(): return {'sweep': {'a': {1, 2}}}", "sweep.a"),
-        ("def get_config(): return {'sweep': {'a': float('nan')}}", "sweep.a"),
-        ("def get_config(a): return a", "TypeError"),
-        ("def get_config(): return 1 / 0", "ZeroDivisionError"),
-        ("raise SystemExit(3)", "SystemExit"),
-        ("import no_such_module", "no_such_module"),
-        ("def get_config(:", "SyntaxError"),
-        ("\0", "null byte"),
-    ],
-)
-def test_config_files_that_are_none(tmp_path, code, message):
-    path = tmp_path / "mine.py"
-    path.write_text(code)
-    with pytest.raises(UserError, match=message) as caught:
-        configs.load(path)
-    assert str(path) in str(caught.value)
+            override(config, [(field, text)])
 
 
 def test_a_config_file_of_a_few_fields_gets_the_defaults_and_leaves_no_bytecode(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def get_config():\n    return {'learning_rate': 1, 'hidden_sizes': [8]}\n")
-    expected = default.get_config()
-    expected.update({"learning_rate": 1.0, "hidden_sizes": (8,)})
-    expected.data_dir = os.path.abspath(expected.data_dir)
-    loaded = configs.load(path)
-    assert {field: loaded[field] for field in loaded if field != "data_dir"} == {
-        field: expected[field] for field in expected if field != "data_dir"
-    }
+    folder = os.path.abspath(default.get_config().data_dir)
+    assert load(path) == changed(learning_rate=1.0, hidden_sizes=(8,), data_dir=folder)
     assert os.listdir(tmp_path) == ["mine.py"]
 
 
@@ -303,10 +189,10 @@ def test_folders_are_kept_as_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/somebody")
     (tmp_path / "mine").mkdir()
-    assert configs.check("data_dir", "data") == str(tmp_path / "data")
-    assert configs.check("data_dir", "~/data") == "/home/somebody/data"
-    assert configs.check("dataset", "mine") == str(tmp_path / "mine")
-    assert configs.check("dataset", "mnist") == "mnist"
+    assert check("data_dir", "data") == str(tmp_path / "data")
+    assert check("data_dir", "~/data") == "/home/somebody/data"
+    assert check("dataset", "mine") == str(tmp_path / "mine")
+    assert check("dataset", "mnist") == "mnist"
 
 
 FINITE = st.floats(min_value=1e-30, max_value=1e30)
@@ -314,195 +200,119 @@ FINITE = st.floats(min_value=1e-30, max_value=1e30)
 
 @settings(max_examples=50, deadline=None)
 @given(
-    rate=FINITE,
-    decay=FINITE,
-    beta=st.floats(0, 0.9999),
-    sizes=st.lists(st.integers(1, 1 << 20), max_size=5),
+    learning_rate=FINITE,
+    weight_decay=FINITE,
+    beta2=st.floats(0, 0.9999),
+    hidden_sizes=st.lists(st.integers(1, 1 << 20), max_size=5),
     seed=st.integers(0, 2**32 - 1),
-    name=st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=20),
+    wandb_entity=st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=20),
 )
-def test_config_json_gives_back_the_same_config(tmp_path_factory, rate, decay, beta, sizes, seed, name):
-    config = configs.complete(
-        {
-            "learning_rate": rate,
-            "weight_decay": decay,
-            "beta2": beta,
-            "hidden_sizes": sizes,
-            "seed": seed,
-            "wandb_entity": name,
-        }
-    )
-    path = tmp_path_factory.mktemp("json") / configs.FILE
-    path.write_text(configs.to_json(config), encoding="utf-8")
-    again = configs.from_json(path)
+def test_config_json_gives_back_the_same_config(tmp_path_factory, **fields):
+    config, folder = complete(fields), tmp_path_factory.mktemp("json")
+    write(config, folder)
+    again = from_json(folder / FILE)
     assert again == config
     assert type(again.hidden_sizes) is tuple
-    assert configs.fingerprint(again) == configs.fingerprint(config)
-    assert configs.changed_fields(config, again) == ()
+    assert fingerprint(again) == fingerprint(config)
+    assert changed_fields(config, again) == ()
 
 
 def test_a_sweep_survives_config_json(tmp_path):
-    config = configs.override(sweep_config(), [("storage", "sqlite:///study.db")])
-    (tmp_path / configs.FILE).write_text(configs.to_json(config))
-    again = configs.from_json(tmp_path / configs.FILE)
+    config = override(sweep_config(), [("storage", "sqlite:///study.db")])
+    write(config, tmp_path)
+    again = from_json(tmp_path / FILE)
     assert again == config
     assert again.sweep.parameters.hidden_sizes["values"] == ((128, 128), (64,))
 
 
-def test_no_password_reaches_config_json(tmp_path):
+def test_no_password_reaches_config_json():
     url = "postgresql+psycopg://me:s3cr3t/@x@host:5432/db?sslmode=require&password=s3cr3t"
-    config = configs.override(sweep_config(), [("storage", url)])
+    config = override(sweep_config(), [("storage", url)])
     config.sweep.note = f"see {url} and mysql://a:s3cr3t@b/c"
-    text = configs.to_json(config)
+    text = to_json(config)
     assert "s3cr3t" not in text
     assert json.loads(text)["storage"] == "postgresql+psycopg://me@host:5432/db?sslmode=require"
 
 
 def test_a_field_that_an_older_version_did_not_write_gets_its_default(tmp_path):
-    fields = json.loads(configs.to_json(default.get_config()))
-    del fields["probes"], fields["mesh"]
-    (tmp_path / configs.FILE).write_text(json.dumps(fields))
-    again = configs.from_json(tmp_path / configs.FILE)
-    assert (again.probes, again.mesh) == (False, "")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not JSON"),
-        (b"[1]", "holds list"),
-        (b"null", "holds NoneType"),
-        (b'{"seed": 1', "not JSON"),
-        (b"\xff\xfe", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
-        (b'{"sede": 1}', "did you mean seed"),
-        (b'{"seed": 1.5}', "seed: 1.5 is not a whole number"),
-        (b'{"seed": null}', "seed: None is not"),
-        (b'{"seed": ' + b"1" * 5000 + b"}", "not JSON"),
-        (b'{"learning_rate": NaN}', "learning_rate: nan is not"),
-        (b'{"learning_rate": 1e999}', "learning_rate: inf is not"),
-        (b'{"hidden_sizes": [1e3]}', "hidden_sizes"),
-        (b'{"data_dir": "a\\u0000b"}', "data_dir"),
-        (b'{"data_dir": "\\ud800"}', "data_dir"),
-        (b'{"sweep": []}', "sweep"),
-        (b" " * (1 << 21), "larger than"),
-    ],
-)
-def test_an_edited_or_damaged_config_json(tmp_path, content, message):
-    path = tmp_path / configs.FILE
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=message) as caught:
-        configs.from_json(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
-def test_a_config_json_that_is_no_file(tmp_path, kind):
-    path = tmp_path / configs.FILE
-    if kind == "folder":
-        path.mkdir()
-    if kind == "pipe":
-        os.mkfifo(path)
-    with pytest.raises(UserError, match="no such file"):
-        configs.from_json(path)
-
-
-def changed(**changes) -> ConfigDict:
-    config = default.get_config()
-    config.update(changes)
-    return config
+    (tmp_path / FILE).write_text('{"seed": 3}')
+    assert from_json(tmp_path / FILE) == complete({"seed": 3})
 
 
 def test_the_fingerprint_is_of_what_decides_the_numbers():
-    plain = configs.fingerprint(default.get_config())
-    free = {
-        "data_dir": "/x",
-        "mesh": "data:2",
-        "steps_per_call": 7,
-        "resume": "never",
-        "checkpoint_seconds": 1.0,
-        "tracker": "wandb",
-        "wandb_project": "p",
-        "wandb_entity": "e",
-        "evaluate_split": "train",
-        "num_epochs": 99,  # under a schedule that does not depend on it
-    }
-    assert configs.fingerprint(changed(**free)) == plain
+    plain = fingerprint(default.get_config())
+    free = {"data_dir": "/x", "mesh": "data:2", "steps_per_call": 7, "resume": "never", "checkpoint_seconds": 1.0}
+    free |= {"tracker": "wandb", "wandb_project": "p", "wandb_entity": "e", "evaluate_split": "train"}
+    free |= {"num_epochs": 99}  # under a schedule that does not depend on it
+    assert fingerprint(changed(**free)) == plain
     other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v / 2 + 0.1, str: lambda v: v + "x"}
     other[tuple] = lambda v: (*v, 3)
     for field, value in default.get_config().items():
         if field not in free:
-            assert configs.fingerprint(changed(**{field: other[type(value)](value)})) != plain, field
+            assert fingerprint(changed(**{field: other[type(value)](value)})) != plain, field
     cosine = {"schedule": "cosine"}
-    assert configs.fingerprint(changed(**cosine)) != configs.fingerprint(changed(num_epochs=99, **cosine))
+    assert fingerprint(changed(**cosine)) != fingerprint(changed(num_epochs=99, **cosine))
 
 
 def test_the_fingerprint_is_the_same_in_another_process():
-    code = "from configs import default; from mlp_jax.runs.config import fingerprint; print(fingerprint(default.get_config()))"
+    code = "from mlp_jax.runs.config import complete, fingerprint; print(fingerprint(complete({})))"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == configs.fingerprint(default.get_config())
+    assert printed.strip() == fingerprint(complete({}))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "refused"),
     [
-        ({}, {}, None),
         ({}, {"tracker": "wandb", "data_dir": "/x", "mesh": "data:2", "checkpoint_seconds": 1.0}, None),
         ({}, {"learning_rate": 0.01}, "learning_rate .0.001, now 0.01."),
         ({}, {"learning_rate": 0.01, "activation": "tanh"}, "activation .*, learning_rate"),
         ({}, {"learning_rate": 0.01, "resume": "changed"}, None),
-        ({}, {"learning_rate": 0.01, "resume": "never"}, None),
         ({}, {"num_epochs": 11}, None),
         ({}, {"num_epochs": 9}, "num_epochs .10, now 9."),
-        ({}, {"num_epochs": 9, "resume": "changed"}, None),
         ({"schedule": "cosine"}, {"schedule": "cosine", "num_epochs": 11}, "num_epochs"),
         ({"schedule": "step"}, {"schedule": "step", "num_epochs": 11}, None),
         ({}, {"seed": 1, "resume": "changed"}, "seed .0, now 1."),
         ({}, {"hidden_sizes": (128,), "resume": "changed"}, "hidden_sizes"),
-        ({}, {"optimizer": "sgd", "resume": "changed"}, "optimizer"),
         ({}, {"val_fraction": 0.2, "resume": "changed"}, "val_fraction"),
         ({}, {"hidden_sizes": (128,), "resume": "never"}, None),
     ],
 )
 def test_what_a_resume_may_change(old, new, refused):
-    stored, config = configs.complete(old), configs.complete(new)
+    stored, config = complete(old), complete(new)
     if refused is None:
-        configs.check_resume(stored, config, "runs/a")
+        check_resume(stored, config, "runs/a")
     else:
         with pytest.raises(UserError, match=f"runs/a .*{refused}") as caught:
-            configs.check_resume(stored, config, "runs/a")
+            check_resume(stored, config, "runs/a")
         assert ("resume=changed" in str(caught.value)) == (new.get("resume", "strict") == "strict")
 
 
 def test_a_changed_sweep_is_named_by_its_part_and_may_get_more_trials():
     stored = sweep_config()
-    configs.check_resume(
-        stored, configs.override(stored, [("sweep.run_cap", "60"), ("storage", "sqlite://")]), "runs/s"
-    )
+    check_resume(stored, override(stored, [("sweep.run_cap", "60"), ("storage", "sqlite://")]), "runs/s")
     with pytest.raises(UserError, match=r"sweep.method .'random', now 'grid'."):
-        configs.check_resume(stored, configs.override(stored, [("sweep.method", "grid")]), "runs/s")
+        check_resume(stored, override(stored, [("sweep.method", "grid")]), "runs/s")
     with pytest.raises(UserError, match="num_epochs"):
-        configs.check_resume(stored, configs.override(stored, [("num_epochs", "20")]), "runs/s")
+        check_resume(stored, override(stored, [("num_epochs", "20")]), "runs/s")
 
 
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({}, "fashion_mnist-adam-hl_3-sz_128-bs_32-ac_relu"),
-        ({"hidden_sizes": (256, 128), "batch_size": 0}, "fashion_mnist-adam-hl_2-sz_256_128-bs_all-ac_relu"),
+        ({"batch_size": 0}, "fashion_mnist-adam-hl_3-sz_128-bs_all-ac_relu"),
+        ({"hidden_sizes": (256, 128)}, "fashion_mnist-adam-hl_2-sz_256_128-bs_32-ac_relu"),
         ({"hidden_sizes": (), "optimizer": "sgd"}, "fashion_mnist-sgd-hl_0-bs_32-ac_relu"),
         ({"dataset": "/data/my own: digits/"}, "my_own_digits-adam-hl_3-sz_128-bs_32-ac_relu"),
         ({"dataset": "/"}, "data-adam-hl_3-sz_128-bs_32-ac_relu"),
     ],
 )
 def test_the_name_of_a_run(changes, name):
-    assert configs.describe(configs.complete(changes)) == name
+    assert describe(complete(changes)) == name
 
 
 def test_no_name_is_too_long_for_a_folder_or_leaves_it():
-    long = configs.complete({"dataset": "/x/" + "é" * 200, "hidden_sizes": list(range(1000, 1500))})
-    assert len(configs.describe(long).encode()) < 230
-    assert configs.describe(sweep_config()) == "fashion_mnist-sweep_random"
-    odd = configs.override(sweep_config(), [("sweep.method", "../../x")])
-    assert "/" not in configs.describe(odd)
+    long = complete({"dataset": "/x/" + "é" * 200, "hidden_sizes": list(range(1000, 1500))})
+    assert len(describe(long).encode()) < 230
+    assert describe(sweep_config()) == "fashion_mnist-sweep_random"
+    odd = override(sweep_config(), [("sweep.method", "../../x")])
+    assert "/" not in describe(odd)
