@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from mlp_jax.runs.run import run
 from mlp_jax.training import Lane
 from tests.shared.idx_files import make_arrays, write_idx_folder
 from tests.shared.runs import Killed, at_each_record, checkpoints, flip_a_bit
-from tests.shared.slow import fast
 from tests.shared.training import leaves, same_bits, small_config
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -148,22 +148,27 @@ def test_the_test_set_is_read_once_after_the_last_epoch(data, tmp_path, monkeypa
     assert epochs == [3]
 
 
-@pytest.mark.parametrize("operation", fast(["replace", "fsync"], ["replace"]))
-def test_a_run_that_dies_anywhere_ends_with_the_same_bits(operation, finished, data, tmp_path, monkeypatch):
-    """The first start dies before its first file is written or replaced, the second before its second, and so on."""
-    original, left = getattr(os, operation), 0
+@pytest.mark.parametrize(
+    ("steps_per_call", "operations"), [(0, ("replace", "rename")), pytest.param(4, ("fsync",), marks=pytest.mark.slow)]
+)
+def test_a_run_that_dies_anywhere_ends_with_the_same_bits(
+    steps_per_call, operations, finished, data, tmp_path, monkeypatch
+):
+    """The first start dies before the first file takes its place, or is on the disk, the second before its second …"""
+    left = 0
 
-    def dying(*arguments, **options):
+    def dying(original, *arguments, **options):
         nonlocal left
         left -= 1
         if not left:
             raise Killed
         return original(*arguments, **options)
 
-    monkeypatch.setattr(os, operation, dying)
+    for name in operations:
+        monkeypatch.setattr(os, name, partial(dying, getattr(os, name)))
     for left in count(1):  # noqa: B007
         try:
-            run(config_for(data, steps_per_call=4, checkpoint_seconds=0.0), tmp_path / "run")
+            run(config_for(data, steps_per_call=steps_per_call, checkpoint_seconds=0.0), tmp_path / "run")
             break
         except Killed:
             continue
