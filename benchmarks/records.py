@@ -83,9 +83,12 @@ def curves(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "keep":
-        keep(sys.argv[2], Path(sys.argv[3]))
-    elif sys.argv[1] == "ablate":
-        ablate(sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
-    else:
-        curves(sys.argv[2:])
+    match sys.argv[1:]:
+        case ["keep", name, workdir]:
+            keep(name, Path(workdir))
+        case ["ablate", name, folder, *fields]:
+            ablate(name, Path(folder), fields)
+        case ["curves", *names] if names:
+            curves(names)
+        case _:
+            sys.exit(__doc__)

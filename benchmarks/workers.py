@@ -2,9 +2,9 @@
 
     python -m benchmarks.workers [--workers=64] [--trials=1280] [--batch=2] [--pause=1] [--storage=URL] [--json=FILE]
 
-Each worker is a process that asks mlp_jax.search for trials, sleeps `pause` seconds in place of a training, and tells;
-no worker imports JAX. Without --storage a PostgreSQL server of its own is started on a free port and removed (Debian:
-apt install postgresql). Exit status 1 where a trial was lost or done twice.
+Each worker is a process that asks a study for trials, sleeps `pause` seconds in place of a training, and tells; no
+worker imports JAX. Without --storage a PostgreSQL server of its own is started on a free port and removed (Debian: apt
+install postgresql). Exit status 1 where a trial was lost or counted twice.
 """
 
 import argparse
@@ -34,24 +34,25 @@ PARAMETERS = {
     "layers": {"values": [1, 2, 3]},
     "seed": {"min": 1, "max": 1_000_000},
 }
-BEATS, READS = 50, 5
+READS = 5
 
 
-def open_one(url: str, folder: Path, trials: int, name: str = "workers", heartbeat: float = 15.0) -> Any:
+def open_one(url: str, folder: Path, trials: int, batch: int) -> Any:
     """A study of the benchmark, as one more worker sees it."""
     from configs import default
     from mlp_jax.sweeps.dialect import parse
     from mlp_jax.sweeps.study import open_study
 
-    fields = {"method": "random", "name": name, "run_cap": trials, "parameters": PARAMETERS}
-    return open_study(parse(fields, default.get_config()), folder, url, heartbeat_seconds=heartbeat)
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = {"method": "random", "name": "workers", "run_cap": trials, "batch": batch, "parameters": PARAMETERS}
+    return open_study(parse(fields, default.get_config()), folder, url)
 
 
 def work(url: str, folder: Path, trials: int, batch: int, pause: float, go: Any, reports: Any) -> None:
     """One worker's life: it opens the study, waits until all have, and reports what it did."""
     from mlp_jax.sweeps.study import Outcome
 
-    study = open_one(url, folder, trials)
+    study = open_one(url, folder, trials, batch)
     reports.put("open")
     go.wait()
     begun = resource.getrusage(resource.RUSAGE_SELF)
@@ -59,10 +60,10 @@ def work(url: str, folder: Path, trials: int, batch: int, pause: float, go: Any,
     asks, tells = [], []
     while not study.finished():
         start = time.perf_counter()
-        asked = study.ask(batch)
+        asked = study.ask()
         asks.append(time.perf_counter() - start)
         if not asked:
-            time.sleep(0.5)
+            time.sleep(2.0)
             continue
         time.sleep(pause)
         start = time.perf_counter()
@@ -139,8 +140,8 @@ def difference(after: dict[str, float], before: dict[str, float], by: float) -> 
 
 
 def measure(url: str, folder: Path, workers: int, trials: int, batch: int, pause: float) -> dict[str, Any]:
-    """Runs the workers, then one more that beats its heart and reads the study."""
-    open_one(url, folder / "first", trials).close()
+    """Runs the workers, then one more that reads the study."""
+    open_one(url, folder / "first", trials, batch).close()
     # Forked, so that they share what they have imported: the machine is to serve the database, not to start Python.
     context = multiprocessing.get_context("fork")
     go, reports_of = context.Event(), context.SimpleQueue()
@@ -160,15 +161,15 @@ def measure(url: str, folder: Path, workers: int, trials: int, batch: int, pause
         worker.join()
     after = counters(url)
     done = Counter(number for report in reports for number in report["done"])
-    study = open_one(url, folder / "last", trials)
     reads = []
     for _ in range(READS):
-        study.storage._rows, study.storage._read_from = {}, 0
         begun = time.perf_counter()
+        study = open_one(url, folder / "last", trials, batch)
         stored = study.trials()
+        study.close()
         reads.append((time.perf_counter() - begun) / max(1, len(stored)))
     asks, tells = (sorted(1e3 * value for report in reports for value in report[name]) for name in ("asks", "tells"))
-    result = {
+    return {
         "workers": workers,
         "trials": trials,
         "batch": batch,
@@ -176,7 +177,8 @@ def measure(url: str, folder: Path, workers: int, trials: int, batch: int, pause
         "seconds": round(seconds, 2),
         "trials_per_second": round(trials / seconds, 2),
         "lost": trials - len(stored),
-        "twice": sum(count - 1 for count in done.values()) + sum(1 for number in range(trials) if number not in done),
+        "twice": len(stored) - len({row["number"] for row in stored}),
+        "trained_twice": done.total() - len(done),
         "ask_ms": [round(median(asks), 1), round(quantiles(asks, n=20)[-1], 1)],
         "tell_ms": [round(median(tells), 1), round(quantiles(tells, n=20)[-1], 1)],
         "of_a_trial": difference(after, before, trials),
@@ -184,28 +186,6 @@ def measure(url: str, folder: Path, workers: int, trials: int, batch: int, pause
         "worker_megabytes": round(max(report["megabytes"] for report in reports), 1),
         "worker_cpu_ms_of_a_trial": round(1e3 * sum(report["cpu"] for report in reports) / trials, 1),
         "workers_with_jax": sum(report["jax"] for report in reports),
-    }
-    study.close()
-    return result | heartbeat(url, folder, batch)
-
-
-def heartbeat(url: str, folder: Path, batch: int) -> dict[str, Any]:
-    """What a beat of a worker that holds `batch` trials costs."""
-    from mlp_jax.sweeps.study import Outcome
-
-    study = open_one(url, folder / "heart", batch, "heart", heartbeat=1e9)
-    held = study.ask(batch)
-    before, times = counters(url), []
-    for _ in range(BEATS):
-        start = time.perf_counter()
-        study.storage.beat_once()
-        times.append(1e3 * (time.perf_counter() - start))
-    beat = difference(counters(url), before, BEATS)
-    study.tell([(trial, Outcome(0.5)) for trial in held])
-    study.close()
-    return {
-        "beat_ms": round(median(times), 2),
-        "of_a_beat": {name: beat[name] for name in ("transactions", "log_bytes")},
     }
 
 
@@ -227,7 +207,7 @@ def main() -> None:
     if given.json:
         Path(given.json).write_text(json.dumps(result, indent=2) + "\n")
     if result["lost"] or result["twice"]:
-        sys.exit("a trial was lost or done twice")
+        sys.exit("a trial was lost or counted twice")
 
 
 if __name__ == "__main__":

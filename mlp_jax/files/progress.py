@@ -1,20 +1,17 @@
 """The live line of a run on a terminal; silent elsewhere."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
-
-
-class Show(Protocol):
-    """Moves the line to `done` (of the total) and says `text` beside it."""
-
-    def __call__(self, done: float, text: str) -> None: ...
+from typing import Any
 
 
 @contextmanager
-def progress(total: float, unit: str) -> Iterator[Show]:
-    """A line with a bar, `done/total unit`, a text and the time left, where standard error is a terminal."""
+def progress(total: float, unit: str) -> Iterator[Callable[[float, str], None]]:
+    """A line with a bar, `done/total unit`, a text and the time left, where standard error is a terminal.
+
+    The function that it gives moves the line to `done` (of the total) and says `text` beside it.
+    """
     if not sys.stderr.isatty():
         yield lambda done, text: None
         return
@@ -30,11 +27,7 @@ def progress(total: float, unit: str) -> Iterator[Show]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total)
-
-        def show(done: float, text: str) -> None:
-            bar.update(task, completed=done, description=text)
-
-        yield show
+        yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
 def describe(record: dict[str, Any]) -> str:

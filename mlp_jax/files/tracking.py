@@ -12,13 +12,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from mlp_jax.errors import UserError, not_one_of, redact
+from mlp_jax.errors import UserError, redact
 from mlp_jax.files.workdir import dumps
 
 HOST_SECONDS = 3  # a W&B server that has not answered by then counts as out of reach
@@ -40,16 +41,20 @@ def open_tracker(name: str, config: dict[str, Any], workdir: Path, run_name: str
     W&B never asks a question: without a key, or where its server does not answer within 3 s, it logs offline, and a
     line says how to upload that. UserError where the library is not installed; whatever fails later is one warning.
     """
-    if name not in _OPEN:
-        raise not_one_of("tracker", name, _OPEN)
+    if name == "none":
+        return Tracker(lambda record, step: None, lambda summary: None)
+    title, package, start = _TRACKERS[name]
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its own telemetry prints about networks it cannot reach
     try:
-        return _OPEN[name](redact(config), workdir, run_name, group)
+        import_module(package)
     except ImportError as error:
-        raise UserError(f"tracker: {name} is not installed; pip install {_PACKAGE[name]}") from error
-
-
-def _none(config: dict[str, Any], workdir: Path, run_name: str, group: str) -> Tracker:
-    return Tracker(lambda record, step: None, lambda summary: None)
+        raise UserError(f"tracker: {name} is not installed; pip install {package}") from error
+    attempt = _guard(title)
+    inner: Any = attempt(lambda: start(redact(config), workdir, run_name, group))
+    return Tracker(
+        lambda record, step: attempt(lambda: inner.log(_numbers(record), step)),
+        lambda summary: attempt(lambda: inner.finish(summary)),
+    )
 
 
 def _tensorboard(config: dict[str, Any], workdir: Path, run_name: str, group: str) -> Tracker:
@@ -58,10 +63,9 @@ def _tensorboard(config: dict[str, Any], workdir: Path, run_name: str, group: st
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event
 
-    attempt = _guard("TensorBoard")
     folder = workdir / "tensorboard" / _file_name(group) / _file_name(run_name)
-    attempt(lambda: folder.mkdir(parents=True, exist_ok=True))
-    writer: Any = attempt(lambda: EventsWriter(str(folder / "events")))
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = EventsWriter(str(folder / "events"))
 
     def write(summaries: list[Any], step: int) -> None:
         for summary in summaries:
@@ -69,34 +73,26 @@ def _tensorboard(config: dict[str, Any], workdir: Path, run_name: str, group: st
         writer.flush()
 
     def log(record: dict[str, Any], step: int) -> None:
-        finite = {name: value for name, value in _numbers(record).items() if math.isfinite(value)}
-        write([tensorboard.scalar(name, value) for name, value in finite.items()], step)
+        write([tensorboard.scalar(name, value) for name, value in record.items() if math.isfinite(value)], step)
 
     def finish(summary: dict[str, Any]) -> None:
         write([tensorboard.text("summary", dumps(summary))], 0)
         writer.close()
 
-    attempt(lambda: write([tensorboard.text("config", dumps(config))], 0))
-    return Tracker(
-        lambda record, step: attempt(lambda: log(record, step)), lambda summary: attempt(lambda: finish(summary))
-    )
+    write([tensorboard.text("config", dumps(config))], 0)
+    return Tracker(log, finish)
 
 
 def _wandb(config: dict[str, Any], workdir: Path, run_name: str, group: str) -> Tracker:
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its own telemetry prints about networks it cannot reach
     import wandb
 
-    attempt = _guard("W&B")
-    run: Any = attempt(lambda: _start(wandb, config, workdir, run_name, group))
+    run = _start(wandb, config, workdir, run_name, group)
 
     def finish(summary: dict[str, Any]) -> None:
         run.summary.update(summary)
         run.finish()
 
-    return Tracker(
-        lambda record, step: attempt(lambda: run.log(_numbers(record), step=step)),
-        lambda summary: attempt(lambda: finish(summary)),
-    )
+    return Tracker(lambda record, step: run.log(record, step=step), finish)
 
 
 def _start(wandb: Any, config: dict[str, Any], workdir: Path, run_name: str, group: str) -> Any:
@@ -104,37 +100,35 @@ def _start(wandb: Any, config: dict[str, Any], workdir: Path, run_name: str, gro
     session = wandb.setup(wandb.Settings(silent=True)).settings
     mode, why = (session.mode, "as WANDB_MODE says") if session.mode != "online" else _mode(session.base_url)
 
-    def init(mode: str) -> Any:
-        settings = wandb.Settings(
-            console="off",
-            reinit="create_new",  # several trials of a sweep are under way at once
-            # The command line and the remote's address may hold passwords.
-            x_disable_meta=True,
-            disable_git=True,
-            save_code=False,
-            init_timeout=INIT_SECONDS,
-            finish_timeout=FINISH_SECONDS,
-            finish_timeout_raises=True,
-        )
-        return wandb.init(
-            mode=mode,
-            dir=workdir,
-            project=config["wandb_project"],
-            entity=config["wandb_entity"] or None,
-            name=run_name,
-            group=group or None,
-            config=config,
-            settings=settings,
-        )
-
+    settings = wandb.Settings(
+        console="off",
+        reinit="create_new",  # several trials of a sweep are under way at once
+        # The command line and the remote's address may hold passwords.
+        x_disable_meta=True,
+        disable_git=True,
+        save_code=False,
+        init_timeout=INIT_SECONDS,
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
+    )
+    init = partial(
+        wandb.init,
+        dir=workdir,
+        project=config["wandb_project"],
+        entity=config["wandb_entity"] or None,
+        name=run_name,
+        group=group or None,
+        config=config,
+        settings=settings,
+    )
     if mode == "online":
         try:
-            run = init("online")
+            run = init(mode="online")
             _say_once(f"W&B: logging to {run.url}")
             return run
         except Exception as error:  # a key that is refused, a server that answers no more
             mode, why = "offline", _why(error)
-    run = init(mode)
+    run = init(mode=mode)
     if mode != "disabled":
         folders = shlex.quote(str(workdir / "wandb")) + "/offline-run-*"
         _say_once(f"W&B: logging offline ({why}); upload it with: wandb sync {folders}")
@@ -187,14 +181,11 @@ def _guard(what: str) -> Callable[[Callable[[], Any]], Any]:
 
     def attempt(action: Callable[[], Any]) -> Any:
         nonlocal failed
-        if failed:
-            return None
         try:
-            return action()
+            return None if failed else action()
         except Exception as error:
             failed = True
             _say_once(f"{what}: not logged any further: {_why(error)}")
-            return None
 
     return attempt
 
@@ -217,9 +208,16 @@ def _numbers(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if isinstance(value, numbers.Real)}
 
 
-_OPEN: dict[str, Callable[[dict[str, Any], Path, str, str], Tracker]] = {
-    "none": _none,
-    "wandb": _wandb,
-    "tensorboard": _tensorboard,
+def log_run(config: dict[str, Any], records: Iterable[dict[str, Any]], workdir: Path, run_name: str) -> None:
+    """Tells the config's tracker of a network that has finished, as one run in the group of its workdir."""
+    tracker = open_tracker(config["tracker"], config, workdir, run_name, workdir.name)
+    for record in records:
+        tracker.log(record, record["epoch"])
+    tracker.finish({})
+
+
+# name -> how it is called, the package that it needs, and what begins a run
+_TRACKERS: dict[str, tuple[str, str, Callable[[dict[str, Any], Path, str, str], Tracker]]] = {
+    "wandb": ("W&B", "wandb", _wandb),
+    "tensorboard": ("TensorBoard", "tensorboardX", _tensorboard),
 }
-_PACKAGE = {"wandb": "wandb", "tensorboard": "tensorboardX"}

@@ -1,7 +1,6 @@
 """A run's folder: made, locked against a second process, and its files written whole or not at all."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import math
@@ -12,9 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from mlp_jax.errors import UserError
 
 LARGEST = 2**30  # bytes of a file that is read whole
+SUM = "sha256"  # the last field of a sealed file
 
 
 def create(folder: Path) -> None:
@@ -33,26 +35,19 @@ def create(folder: Path) -> None:
 def lock(folder: Path) -> Iterator[None]:
     """Holds the folder for this process; UserError where another one has it. Ends with the process, even a killed one.
 
-    It is flock(2) on the empty file `.lock`, which stays: were it removed, two processes could lock two files.
+    The empty file `.lock` stays: were it removed, two processes could lock two files.
     """
+    held = FileLock(folder / ".lock", blocking=False, mode=0o666)
     try:
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        raise UserError(f"workdir: {folder} cannot be written to: {reason(error)}") from error
-    try:
-        _flock(folder, descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _flock(folder: Path, descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        held.acquire()
+    except Timeout as error:
         raise UserError(f"workdir: {folder} is in use by another process; wait for it, or give another") from error
     except OSError as error:
         raise UserError(f"workdir: {folder} cannot be locked: {reason(error)}") from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -64,7 +59,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
@@ -82,39 +77,39 @@ def read_bytes(path: Path) -> bytes:
         return file.read()
 
 
-def write_sealed(path: Path, fields: Mapping[str, Any]) -> None:
-    """Writes a JSON object with its own sum as the last field."""
-    write_bytes(path, (json.dumps({**fields, "sha256": _sum_of(fields)}, indent=2) + "\n").encode())
+def _open_no_wait(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """The fields without the sum."""
-    fields = _object(read_json(path), path)
-    found = fields.pop("sha256", None)
-    if found is not None and found != _sum_of(fields):
-        raise UserError(
-            f"{path}: is damaged or was edited: it differs from its own sum; restore it, or remove its line "
-            '"sha256" to take it as it is'
-        )
-    return fields
+def _open_no_link(path: str, flags: int) -> int:
+    # A planted link must not lead the writing out of the folder.
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-def _sum_of(fields: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Brings a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync_folder(folder: Path) -> None:
+    """Brings the names in a folder to the disk; Windows does that by itself, and opens no folder."""
+    if os.name != "nt":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
     """JSON with sorted keys; a float that is not finite becomes null, a NumPy or JAX scalar its number."""
-    return json.dumps(_plain(value), indent=indent, sort_keys=True, allow_nan=False)
+    return json.dumps(plain(value), indent=indent, sort_keys=True, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it: tuples as lists, NumPy and JAX scalars as numbers, None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def loads(content: bytes) -> Any:
@@ -125,44 +120,34 @@ def loads(content: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes one JSON value, indented, in one step."""
-    write_bytes(path, json_bytes(value))
-
-
-def json_bytes(value: Any) -> bytes:
-    """What `write_json` writes."""
-    return (dumps(value, indent=2) + "\n").encode()
+    write_bytes(path, (dumps(value, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
-    """Reads one JSON value; UserError where the file is missing, unreadable, malformed or not what was sealed."""
+    """Reads one JSON value; UserError where the file is missing, unreadable or malformed."""
+    content = _read(path)
     try:
-        return loads(read_bytes(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+        return loads(content)
     except ValueError as error:
         raise UserError(f"{path}: is damaged, not JSON: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 def read_if_there(path: Path) -> dict[str, Any]:
     """A JSON object; empty where there is no such file."""
     return _object(read_json(path), path) if path.exists() else {}
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file with one a line; none where there is no such file."""
-    try:
-        content = read_bytes(path) if path.exists() else b""
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
-    rows = []
-    for place, line in enumerate(content.splitlines(), 1):
-        try:
-            rows.append(_object(loads(line), path))
-        except ValueError as error:
-            raise UserError(f"{path}: line {place} is not JSON: {error}") from error
-    return rows
 
 
 def _object(value: Any, path: Path) -> dict[str, Any]:
@@ -171,21 +156,38 @@ def _object(value: Any, path: Path) -> dict[str, Any]:
     return value
 
 
+def write_sealed(path: Path, fields: Mapping[str, Any]) -> None:
+    """Writes the fields of a JSON object in their order, and last of all their sum, which `read_sealed` compares."""
+    content = json.dumps({**fields, SUM: _sum_of(fields)}, indent=2, allow_nan=False)
+    write_bytes(path, (content + "\n").encode())
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The fields of a JSON object without their sum; UserError where that differs. A file without one is believed."""
+    fields = _object(read_json(path), path)
+    if fields.pop(SUM, None) not in (None, _sum_of(fields)):
+        raise UserError(
+            f"{path}: is damaged or was edited: it differs from its own sum; "
+            f'restore it, or remove its last field "{SUM}" to take it as it is'
+        )
+    return fields
+
+
+def _sum_of(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json, which every workdir has."""
-    if not (folder / "config.json").exists():
+    path = folder / "config.json"
+    if not path.exists():
         raise UserError(f"--workdir: {str(folder)!r} holds no run: it has no config.json")
-    return read_sealed(folder / "config.json")
+    return read_sealed(path)
 
 
 def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Writes one JSON object a line, the whole file in one step."""
-    write_bytes(path, jsonl_bytes(records))
-
-
-def jsonl_bytes(records: Iterable[Mapping[str, Any]]) -> bytes:
-    """What `write_jsonl` writes."""
-    return "".join(dumps(record) + "\n" for record in records).encode()
+    write_bytes(path, "".join(dumps(record) + "\n" for record in records).encode())
 
 
 def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
@@ -197,29 +199,19 @@ def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
         raise UserError(f"{path}: cannot be written: {reason(error)}") from error
 
 
-def reason(error: OSError) -> str:
-    """Why the system refused, in lower case and without the path: 'no space left on device'."""
-    text = error.strerror or str(error) or type(error).__name__
-    return text[:1].lower() + text[1:]
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file with one a line; none where there is no such file."""
+    rows = []
+    for number, line in enumerate(_read(path).splitlines() if path.exists() else [], 1):
+        try:
+            rows.append(_object(loads(line), path))
+        except ValueError as error:
+            raise UserError(f"{path}: line {number} is not JSON: {error}") from error
+    return rows
 
 
-def _open_no_wait(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _open_no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)  # a planted link must not lead the writing out of the folder
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if getattr(value, "ndim", None) == 0:
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
+def reason(error: Exception) -> str:
+    """Why something was refused, in one line that begins small: 'no space left on device'."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    line = str(text).splitlines()[0]
+    return line[:1].lower() + line[1:]

@@ -38,9 +38,6 @@ class Budget(NamedTuple):
 
 BUDGETS = {"quick": Budget(seeds=3, epochs=3, trials=36), "full": Budget(seeds=5, epochs=10, trials=100)}
 
-# What the budget decides.
-_OF_THE_BUDGET = ("seeds", "num_epochs", "early_stopping")
-
 
 def get_config() -> ConfigDict:
     """All questions, about the default net; each changes what it is about."""
@@ -66,16 +63,15 @@ def validate(config: ConfigDict) -> None:
             raise not_one_of("experiments", name, QUESTIONS)
     if config.budget not in BUDGETS:
         raise not_one_of("budget", config.budget, BUDGETS)
-    usual = defaults.get_config()
-    for field in _OF_THE_BUDGET:
-        if config[field] != usual[field]:
-            refuse(field, config[field], f"{usual[field]}: in experiments the budget decides it")
-    if not config.val_fraction:
-        refuse("val_fraction", config.val_fraction, "above 0: experiments choose on validation")
-    if not config.hidden_sizes:
-        refuse("hidden_sizes", config.hidden_sizes, "one hidden layer or more, which experiments need")
-    budget = BUDGETS[config.budget]
-    if config.seed + budget.seeds > 2**32:
-        refuse("seed", config.seed, f"at most {2**32 - budget.seeds}: the last seed is below 2**32")
-    if config.warmup_epochs >= budget.epochs:
-        refuse("warmup_epochs", config.warmup_epochs, f"below the budget's {budget.epochs} epochs")
+    usual, budget = defaults.get_config(), BUDGETS[config.budget]
+    decided = "in experiments the budget decides it"
+    largest = 2**32 - budget.seeds
+    for field, right, allowed in (
+        *((n, config[n] == usual[n], f"{usual[n]}: {decided}") for n in ("seeds", "num_epochs", "early_stopping")),
+        ("val_fraction", config.val_fraction > 0, "above 0: experiments choose on validation"),
+        ("hidden_sizes", config.hidden_sizes, "one hidden layer or more, which experiments need"),
+        ("seed", config.seed <= largest, f"at most {largest}: the last seed is below 2**32"),
+        ("warmup_epochs", config.warmup_epochs < budget.epochs, f"below the budget's {budget.epochs} epochs"),
+    ):
+        if not right:
+            refuse(field, config[field], allowed)

@@ -1,6 +1,5 @@
-"""A set of experiments from its config to its report: every question answered once, all of them bound into one page."""
+"""A set of experiments from its config to its report: every question answered once, all of them on one page."""
 
-import hashlib
 import shlex
 import shutil
 import time
@@ -11,14 +10,16 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mlp_jax.errors import as_flag
 from mlp_jax.files import workdir
-from mlp_jax.files.workdir import read_if_there
 from mlp_jax.questions import BUDGETS, QUESTIONS, get_config
-from mlp_jax.questions.lab import KEPT, Lab, called
+from mlp_jax.questions.lab import KEPT, Lab, called, digest
 from mlp_jax.reports.run import Section, write_bound_report
 from mlp_jax.runs import config as configs
-from mlp_jax.runs import resume, runtime
-from mlp_jax.runs import run as experiment
+from mlp_jax.runs.resume import read_card, write_card
+from mlp_jax.runs.run import check_against
+from mlp_jax.runs.runtime import describe
+from mlp_jax.sweeps.sweep import trial_config
 
 SECTIONS = "experiments"  # the folder of the answers, a sub-folder each
 SWEEPS = "sweep-*"
@@ -32,32 +33,32 @@ def run(config: ConfigDict, folder: Path) -> Path:
     question or another, are not trained again. The report binds all answers that the folder holds for this config.
     """
     lab = Lab(config, folder)
-    experiment.check_against(config, lab.dataset)
+    check_against(config, lab.dataset)
     if "mnist" in config.experiments:
-        lab.other_dataset()  # that it cannot be had is said before anything is written
+        lab.other_dataset()  # that it cannot be loaded is said before anything is written
     workdir.create(folder)
     with workdir.lock(folder):
         if config.resume == "never":
             for path in (folder / KEPT, folder / SECTIONS, *folder.glob(SWEEPS)):
                 shutil.rmtree(path, ignore_errors=True)
         configs.write(config, folder)
-        resume.write_card(folder, lab.dataset)
+        write_card(folder, lab.dataset)
         for name in dict.fromkeys(config.experiments):
             _answer(lab, name)
-            write(config, folder, runtime.describe())
+            write(config, folder, describe())
     return folder / "report.html"
 
 
 def _answer(lab: Lab, name: str) -> None:
-    path = lab.folder / SECTIONS / name / "section.json"
-    if read_if_there(path).get("made_of") == _made_of(lab.config, lab.folder):
+    path, made_of = _section(lab.folder, name), _made_of(lab.config, lab.folder)
+    if workdir.read_if_there(path).get("made_of") == made_of:
         return
     question: Any = import_module(f"mlp_jax.questions.{name}")
     start = time.monotonic()
     answer = question.answer(lab)
     workdir.create(path.parent)
     section = {
-        "made_of": _made_of(lab.config, lab.folder),
+        "made_of": made_of,
         "title": question.TITLE,
         "question": question.QUESTION,
         "command": command(lab.config, name),
@@ -73,16 +74,19 @@ def _answer(lab: Lab, name: str) -> None:
 
 def _made_of(config: ConfigDict, folder: Path) -> str:
     """What an answer depends on beside its question: the config, the budget, the data."""
-    plain = ConfigDict({name: value for name, value in config.to_dict().items() if name not in configs.EXTRAS})
-    data = resume.read_card(folder)["fingerprint"]
-    return hashlib.sha256(f"{configs.fingerprint(plain)} {config.budget} {data}".encode()).hexdigest()
+    plain = configs.fingerprint(trial_config(config, {}))
+    return digest(plain, config.budget, read_card(folder)["fingerprint"])
+
+
+def _section(folder: Path, name: str) -> Path:
+    return folder / SECTIONS / name / "section.json"
 
 
 def command(config: ConfigDict, name: str) -> str:
     """The command that answers this question alone: its config file, and every field that differs from it."""
     usual = get_config()
     given = [
-        f"--config.{field}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        f"--config.{field}={as_flag(value)}"
         for field, value in config.items()
         if value != usual.get(field) and field not in ("experiments", "data_dir", "resume")
     ]
@@ -92,7 +96,7 @@ def command(config: ConfigDict, name: str) -> str:
 def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = None) -> Path:
     """report.html from the answers in the folder that belong to this config, in the order of the questions."""
     made_of, budget = _made_of(config, folder), BUDGETS[config.budget]
-    found = {name: read_if_there(folder / SECTIONS / name / "section.json") for name in QUESTIONS}
+    found = {name: workdir.read_if_there(_section(folder, name)) for name in QUESTIONS}
     answers = {name: answer for name, answer in found.items() if answer.get("made_of") == made_of}
     sections = [
         Section(
@@ -120,7 +124,7 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
 
 
 def _lead(config: ConfigDict, folder: Path) -> str:
-    data, budget = resume.read_card(folder), BUDGETS[config.budget]
+    data, budget = read_card(folder), BUDGETS[config.budget]
     examples = data["train_examples"]
     held_out = round(config.val_fraction * examples)
     wanted = f" ({called(config.dataset)} could not be had)" if config.dataset != data["dataset"] else ""

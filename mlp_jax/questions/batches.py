@@ -8,7 +8,7 @@ import numpy as np
 from mlp_jax.hparams import steps_per_epoch
 from mlp_jax.lanes.population import Member
 from mlp_jax.questions.compare import Sample, compare, listed, race
-from mlp_jax.questions.lab import Answer, Lab, accuracy, diverged, epochs, row, series
+from mlp_jax.questions.lab import Answer, Lab, accuracy, curves, diverged, row, series, sizes
 from mlp_jax.reports import plots
 
 TITLE = "One example, a mini-batch, the whole training set"
@@ -31,18 +31,20 @@ def answer(lab: Lab) -> Answer:
         for size, rate in RATES.items()
     }  # fmt: skip
     runs = lab.train(fields)
+    by_pass = curves(runs)
+    by_second = {name: (np.mean(clock(runs[name]), axis=0), values) for name, (_, values) in by_pass.items()}
     panels = [
-        plots.Panel({name: (epochs(m), series(m, "val/accuracy")) for name, m in runs.items()},
-                    "passes over the training set", "validation accuracy", "Per example", log_x=True, percent=True),
-        plots.Panel({name: (np.mean(clock(m), axis=0), series(m, "val/accuracy")) for name, m in runs.items()},
-                    "seconds of training, on one core's share", "validation accuracy", "Per second", log_x=True,
-                    percent=True),
-    ]  # fmt: skip
-    path = lab.pictures("batches") / "batches.png"
-    plots.lines(panels, path)
+        plots.Panel(x, xlabel, "validation accuracy", title, log_x=True, percent=True)
+        for x, xlabel, title in (
+            (by_pass, "passes over the training set", "Per example"),
+            (by_second, "seconds of training, on one core's share", "Per second"),
+        )
+    ]
     level = min(accuracy(member) for members in runs.values() for member in members)
-    passes = {name: [reached(member, level)[0] for member in members] for name, members in runs.items()}
-    waits = {name: [reached(member, level)[1] for member in members] for name, members in runs.items()}
+    passes, waits = (
+        {name: [reached(member, level)[part] for member in members] for name, members in runs.items()}
+        for part in (0, 1)
+    )
     examples = len(lab.dataset.train_labels) - round(lab.base.val_fraction * len(lab.dataset.train_labels))
     table = [
         row(runs[NAMES[size]], **{
@@ -55,16 +57,15 @@ def answer(lab: Lab) -> Answer:
         for size, rate in RATES.items()
     ]  # fmt: skip
     after = {
-        name: [float(max(seed[: lab.budget.epochs])) for seed in np.nan_to_num(series(members, "val/accuracy"))]
-        for name, members in runs.items()
+        name: [float(best) for best in np.nan_to_num(values)[:, : lab.budget.epochs].max(axis=1)]
+        for name, (_, values) in by_pass.items()
     }
-    sizes = "-".join(map(str, (lab.dataset.train_images.shape[1], *WIDTHS, len(lab.dataset.class_names))))
     sentences = [
-        f"The network is {sizes} under plain SGD, each batch size at a learning rate of its own.",
+        f"The network is {sizes(WIDTHS, lab.dataset)} under plain SGD, each batch size at a learning rate of its own.",
         race(f"Per example, after {lab.budget.epochs} passes", after),
         fastest(level, waits),
     ]
-    return Answer([*sentences, *diverged(runs)], [path], table)
+    return Answer([*sentences, *diverged(runs)], [lab.draw("batches", panels)], table)
 
 
 def clock(members: Sequence[Member]) -> np.ndarray:

@@ -4,12 +4,13 @@ import math
 from typing import Any, NamedTuple
 
 from mlp_jax.files.workdir import read_if_there, read_json, read_lines
+from mlp_jax.questions.compare import points
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import config_of, swept
 from mlp_jax.reports import insights
-from mlp_jax.reports.run import percent
-from mlp_jax.runs import resume
-from mlp_jax.sweeps import sweep as search
+from mlp_jax.reports.html import percent
+from mlp_jax.runs.resume import read_card
+from mlp_jax.sweeps.sweep import best as train_best
 
 TITLE = "The best model"
 QUESTION = "How good is the model that was best on validation, on images that nothing was chosen by?"
@@ -29,13 +30,13 @@ class Share(NamedTuple):
 def final(lab: Lab) -> dict[str, Any]:
     """The summary of the final fit, in the folder `best` of the sweep."""
     folder = swept(lab)
-    return search.best(config_of(lab), folder, str(folder / "best"))
+    return train_best(config_of(lab), folder, str(folder / "best"))
 
 
 def answer(lab: Lab) -> Answer:
     """The figures of the final fit beside those of the trial that it repeats on more examples."""
     summary, folder = final(lab), swept(lab)
-    best, data = read_if_there(folder / "best.json"), resume.read_card(folder / "best")
+    best, data = read_if_there(folder / "best.json"), read_card(folder / "best")
     tested = sum(map(sum, read_json(folder / "best" / "evaluation.json")["matrix"]))
     held_out = round(lab.base.val_fraction * data["train_examples"])
     validation, test = Share(best["metric"], held_out), Share(summary["test/accuracy"], tested)
@@ -57,13 +58,11 @@ def answer(lab: Lab) -> Answer:
 def against_validation(validation: Share, test: Share) -> str:
     """Whether the test figure falls short of the validation figure by which the model was chosen."""
     difference, error = test.value - validation.value, math.hypot(validation.error, test.error)
-    shown = f"{100 * abs(difference):.2f} points"
-    allowed = f"two standard errors of sampling the images ({200 * error:.2f} points)"
+    figure = f"its {percent(validation.value)} on validation"
+    allowed = f"two standard errors of sampling the images ({points(2 * error)})"
     if abs(difference) <= 2 * error:
-        return f"That is no different from its {percent(validation.value)} on validation: {shown} lie within {allowed}."
-    if difference < 0:
-        return (
-            f"That is {shown} below its {percent(validation.value)} on validation, more than {allowed}: the figure by "
-            "which a model was chosen is too high an estimate, or the test images are harder."
-        )
-    return f"That is {shown} above its {percent(validation.value)} on validation, more than {allowed}."
+        return f"That is no different from {figure}: {points(difference)} lie within {allowed}."
+    if difference > 0:
+        return f"That is {points(difference)} above {figure}, more than {allowed}."
+    why = "the figure by which a model was chosen is too high an estimate, or the test images are harder"
+    return f"That is {points(difference)} below {figure}, more than {allowed}: {why}."

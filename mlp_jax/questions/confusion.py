@@ -9,7 +9,7 @@ from mlp_jax.files.workdir import read_json
 from mlp_jax.questions.best import final
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import swept
-from mlp_jax.reports.run import percent
+from mlp_jax.reports.html import percent
 
 TITLE = "What it gets wrong"
 QUESTION = "Which classes does the best model confuse, and what do the failures look like?"

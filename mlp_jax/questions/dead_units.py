@@ -6,9 +6,9 @@ import numpy as np
 
 from mlp_jax.lanes.population import Member
 from mlp_jax.questions.compare import listed, versus
-from mlp_jax.questions.lab import Answer, Lab, accuracies, diverged, epochs, row, series
+from mlp_jax.questions.lab import Answer, Lab, accuracies, curves, diverged, row, series
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
 
 TITLE = "Dead units"
 QUESTION = "How many hidden units die at a learning rate of 0.1, with ReLU and with tanh?"
@@ -29,13 +29,10 @@ def answer(lab: Lab) -> Answer:
     shares = {name: dead(members, lab.base.hidden_sizes) for name, members in runs.items()}
     reached = {name: accuracies(members) for name, members in runs.items()}
     panels = [
-        plots.Panel({name: (epochs(runs[name]), share) for name, share in shares.items()}, "epoch",
+        plots.Panel({name: (range(1, share.shape[1] + 1), share) for name, share in shares.items()}, "epoch",
                     "dead hidden units", f"Units without gradient, learning rate {RATE:g}", percent=True),
-        plots.Panel({name: (epochs(m), series(m, "val/accuracy")) for name, m in runs.items()}, "epoch",
-                    "validation accuracy", "What it costs", percent=True),
+        plots.Panel(curves(runs), "epoch", "validation accuracy", "What it costs", percent=True),
     ]  # fmt: skip
-    path = lab.pictures("dead_units") / "dead_units.png"
-    plots.lines(panels, path)
     last = {name: [float(seed[np.isfinite(seed)][-1]) for seed in share] for name, share in shares.items()}
     table = [
         {"activation": spoken(fields[name]["activation"]), "optimizer": spoken(fields[name]["optimizer"]),
@@ -53,7 +50,7 @@ def answer(lab: Lab) -> Answer:
             versus(f"Dead after the last epoch with {spoken(optimizer)}", "ReLU", last[relu], "tanh", last[tanh])
         )
         sentences.append(versus(f"Accuracy with {spoken(optimizer)}", "ReLU", reached[relu], "tanh", reached[tanh]))
-    return Answer([*sentences, *diverged(runs)], [path], table)
+    return Answer([*sentences, *diverged(runs)], [lab.draw("dead_units", panels)], table)
 
 
 def dead(members: Sequence[Member], widths: Sequence[int]) -> np.ndarray:

@@ -10,31 +10,27 @@ from mlp_jax.questions.compare import compare, points
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import swept
 from mlp_jax.reports import plots
+from mlp_jax.reports.html import percent
 from mlp_jax.reports.insights import ranks
-from mlp_jax.reports.run import percent
 
 TITLE = "Training against test accuracy"
 QUESTION = "Do runs that fit the training set better also do better on the test set, and how large is the gap?"
+PARTS = (("train", "training"), ("test", "test"))
 
 
 def answer(lab: Lab) -> Answer:
     """One dot a trial, at the epoch that validation chose; nothing is chosen by these test figures."""
     trials = [t for t in read_lines(swept(lab) / "trials.jsonl") if t.get("test/accuracy") is not None]
-    train, test = ([float(trial[f"{part}/accuracy"]) for trial in trials] for part in ("train", "test"))
+    train, test = ([float(trial[f"{name}/accuracy"]) for trial in trials] for name, _ in PARTS)
     path = lab.pictures("generalisation") / "train_against_test.png"
     plots.scatter(train, test, "training accuracy", "test accuracy", path, f"{len(trials)} trials of the sweep")
     table = []
     for parameter in ("activation", "init", "weight_decay"):
         for value in sorted({str(trial["parameters"][parameter]) for trial in trials}):
-            own = [i for i, trial in enumerate(trials) if str(trial["parameters"][parameter]) == value]
-            table.append(
-                {
-                    "trials with": f"{parameter} = {value}",
-                    "trials": len(own),
-                    "training accuracy": mean(train[i] for i in own),
-                    "test accuracy": mean(test[i] for i in own),
-                }
-            )
+            own = [trial for trial in trials if str(trial["parameters"][parameter]) == value]
+            first = {"trials with": f"{parameter} = {value}", "trials": len(own)}
+            means = {f"{part} accuracy": mean(trial[f"{name}/accuracy"] for trial in own) for name, part in PARTS}
+            table.append({**first, **means})
     note = "Training accuracy is counted while training, over the epoch that validation chose, so it lags a little."
     return Answer([gap(train, test), order(train, test), note], [path], table)
 
@@ -45,15 +41,13 @@ def gap(train: Sequence[float], test: Sequence[float]) -> str:
         return "Fewer than two trials have finished."
     differences = [a - b for a, b in zip(train, test, strict=True)]
     found = compare(differences, [0.0, 0.0])
-    both = f"training ({percent(mean(train))}) and test accuracy ({percent(mean(test))})"
+    over, fit, tested = f"Over {len(train)} trials", percent(mean(train)), percent(mean(test))
     if found.sign == 0:
-        allowed = points(2 * found.error)
-        return f"Over {len(train)} trials there is no difference between {both} beyond two standard errors ({allowed})."
+        both = f"training ({fit}) and test accuracy ({tested})"
+        return f"{over} there is no difference between {both} beyond two standard errors ({points(2 * found.error)})."
     side = "above" if found.sign > 0 else "below"
-    return (
-        f"Over {len(train)} trials training accuracy ({percent(mean(train))}) is {side} test accuracy "
-        f"({percent(mean(test))}) by {points(found.difference)}, sd {points(stdev(differences))}."
-    )
+    by = f"{points(found.difference)}, sd {points(stdev(differences))}"
+    return f"{over} training accuracy ({fit}) is {side} test accuracy ({tested}) by {by}."
 
 
 def order(train: Sequence[float], test: Sequence[float]) -> str:

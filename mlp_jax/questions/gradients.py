@@ -10,7 +10,7 @@ from mlp_jax.lanes.population import Member
 from mlp_jax.questions.compare import Sample, compare, versus
 from mlp_jax.questions.lab import Answer, Lab, accuracies, diverged, row, series
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
 
 TITLE = "Vanishing gradients"
 QUESTION = "What becomes of the first layer's gradient as a network gets deeper, by activation and by initialisation?"
@@ -31,26 +31,21 @@ def answer(lab: Lab) -> Answer:
         for depth in DEPTHS
     }  # fmt: skip
     runs = lab.train(fields)
+    shallow, deep = DEPTHS[0], DEPTHS[-1]
     norms = {name: {d: first_layer(runs[f"{name} {d}"]) for d in DEPTHS} for name in names.values()}
-    deepest = {name: layers(runs[f"{name} {DEPTHS[-1]}"]) for name in names.values()}
+    deepest = {name: (range(1, deep + 2), layers(runs[f"{name} {deep}"])) for name in names.values()}
     reached = {name: {d: accuracies(runs[f"{name} {d}"]) for d in DEPTHS} for name in names.values()}
-    xlabel = "hidden layers"
+    depths, layer, norm = "hidden layers", "layer", "norm, mean of epoch 1"
     panels = [
-        plots.Panel({name: (DEPTHS, _columns(by_depth)) for name, by_depth in norms.items()}, xlabel,
-                    "norm, mean of epoch 1", "Gradient of the first layer", log_y=True),
-        plots.Panel({name: (range(1, DEPTHS[-1] + 2), y) for name, y in deepest.items()}, "layer",
-                    "norm, mean of epoch 1", f"Gradient of every layer, {DEPTHS[-1]} hidden layers", log_y=True),
-        plots.Panel({name: (DEPTHS, _columns(by_depth)) for name, by_depth in reached.items()}, xlabel,
-                    "validation accuracy", "What it costs", percent=True),
-    ]  # fmt: skip
-    path = lab.pictures("gradients") / "gradients.png"
-    plots.lines(panels, path)
+        plots.Panel(_by_depth(norms), depths, norm, "Gradient of the first layer", log_y=True),
+        plots.Panel(deepest, layer, norm, f"Gradient of every layer, {deep} hidden layers", log_y=True),
+        plots.Panel(_by_depth(reached), depths, "validation accuracy", "What it costs", percent=True),
+    ]
     table = [
         row(runs[f"{name} {depth}"], net=name, **{"hidden layers": depth, "first layer's gradient": mean(values)})
         for name, by_depth in norms.items()
         for depth, values in by_depth.items()
     ]
-    shallow, deep = DEPTHS[0], DEPTHS[-1]
     sigmoid, relu = names["sigmoid", "xavier"], names["relu", "xavier"]
     sentences = [
         f"Hidden layers of {WIDTH} units, {spoken(lab.base.optimizer)}, batches of {BATCH}; the gradient is that of "
@@ -59,7 +54,7 @@ def answer(lab: Lab) -> Answer:
         ratio(f"With {deep} hidden layers", sigmoid, norms[sigmoid][deep], relu, norms[relu][deep]),
         versus("What it costs there", sigmoid, reached[sigmoid][deep], relu, reached[relu][deep]),
     ]
-    return Answer([*sentences, *diverged(runs)], [path], table)
+    return Answer([*sentences, *diverged(runs)], [lab.draw("gradients", panels)], table)
 
 
 def layers(members: Sequence[Member]) -> np.ndarray:
@@ -72,8 +67,8 @@ def first_layer(members: Sequence[Member]) -> list[float]:
     return [float(norm) for norm in layers(members)[:, 0]]
 
 
-def _columns(by_depth: Mapping[int, Sample]) -> np.ndarray:
-    return np.array(list(by_depth.values())).T
+def _by_depth(runs: Mapping[str, Mapping[int, Sample]]) -> dict[str, tuple[Sequence[float], np.ndarray]]:
+    return {name: (DEPTHS, np.array(list(by_depth.values())).T) for name, by_depth in runs.items()}
 
 
 def _logs(sample: Sample) -> list[float]:

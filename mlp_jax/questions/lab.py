@@ -1,9 +1,9 @@
 """What every question needs: named runs over seeds, trained as one population, each kept so that none is done twice."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,21 +12,23 @@ from ml_collections import ConfigDict
 from mlp_jax.data.datasets import Dataset, load, load_test
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
-from mlp_jax.files.tracking import open_tracker
+from mlp_jax.files.tracking import log_run
 from mlp_jax.hparams import split_config
 from mlp_jax.lanes.evaluation import evaluate_on
-from mlp_jax.lanes.fit import Record
 from mlp_jax.lanes.placement import Placement
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.questions import BUDGETS
-from mlp_jax.reports.run import spoken
-from mlp_jax.runs import config as configs
-from mlp_jax.runs import run as experiment
+from mlp_jax.reports import plots
+from mlp_jax.reports.html import spoken
+from mlp_jax.runs.config import fingerprint
+from mlp_jax.runs.run import load_for
 from mlp_jax.runs.seeds import keep, restore
 from mlp_jax.runs.signals import interrupted, signals
+from mlp_jax.sweeps.sweep import trial_config
 from mlp_jax.training import Data
 
 KEPT = "lanes"  # the folder of finished networks, a sub-folder each
+DIVERGED = "diverged.json"  # in it the records of one that diverged
 
 
 class Answer(NamedTuple):
@@ -46,11 +48,9 @@ class Lab:
     def __init__(self, config: ConfigDict, folder: Path) -> None:
         self.config, self.folder = config, folder
         self.budget = BUDGETS[config.budget]
-        fields = {name: value for name, value in config.to_dict().items() if name not in configs.EXTRAS}
-        self.base = ConfigDict({**fields, "num_epochs": self.budget.epochs, "resume": "strict"})  # of every run
-        self.dataset = experiment.load_for(config, folder)
+        self.base = trial_config(config, {"num_epochs": self.budget.epochs, "resume": "strict"})  # of every run
+        self.dataset = load_for(config, folder)
         self._populations: dict[str, Population] = {}
-        self._tests: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def other_dataset(self) -> Dataset:
         """MNIST, or Fashion-MNIST where the set itself is about MNIST."""
@@ -61,15 +61,20 @@ class Lab:
         """The folder for a question's pictures."""
         return self.folder / "experiments" / name
 
+    def draw(self, question: str, panels: Sequence[plots.Panel], name: str = "") -> Path:
+        """The panels as a picture in the question's folder; its path."""
+        path = self.pictures(question) / f"{name or question}.png"
+        plots.lines(panels, path)
+        return path
+
     @property
     def first_place(self) -> tuple[Data, Placement]:
         """Where a single network would train."""
         return self._population(self.dataset).first_place
 
-    def name_of(self, config: ConfigDict, dataset: Dataset) -> str:
-        """The same for runs that are the same, another for all others."""
-        text = f"{configs.fingerprint(config)} {config.num_epochs} {dataset.fingerprint}"
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+    def kept(self, config: ConfigDict, dataset: Dataset) -> Path:
+        """The folder of a network, the same for runs that are the same."""
+        return self.folder / KEPT / digest(fingerprint(config), config.num_epochs, dataset.fingerprint)[:20]
 
     def train(
         self, runs: Mapping[str, Mapping[str, Any]], dataset: Dataset | None = None, seeds: int = 0
@@ -79,41 +84,34 @@ class Lab:
         They train in any order on all cores; one whose loss is not finite comes back with `diverged` set.
         """
         dataset = dataset or self.dataset
-        population = self._population(dataset)
-        first = self.base.seed
-        wanted = {
-            name: [
-                ConfigDict({**self.base.to_dict(), **fields, "dataset": dataset.name, "seed": seed, "seeds": 1})
-                for seed in range(first, first + (seeds or self.budget.seeds))
-            ]
-            for name, fields in runs.items()
-        }
-        members: dict[str, Member] = {}
-        for config in (config for own in wanted.values() for config in own):
-            name = self.name_of(config, dataset)
-            if name not in members:
-                members[name] = self._restore(self.folder / KEPT / name, config, dataset, population)
-        waiting = [name for name, member in members.items() if not (member.records or member.diverged)]
+        wanted: dict[str, list[Path]] = {}
+        members: dict[Path, Member] = {}
+        for name, fields in runs.items():
+            for seed in range(self.base.seed, self.base.seed + (seeds or self.budget.seeds)):
+                config = trial_config(self.base, {**fields, "dataset": dataset.name, "seed": seed, "seeds": 1})
+                path = self.kept(config, dataset)
+                wanted.setdefault(name, []).append(path)
+                if path not in members:
+                    members[path] = self._restore(path, config, dataset)
+        waiting = [path for path, member in members.items() if not member.records]
+        trained = self._population(dataset).train([members[path] for path in waiting])
         with progress(len(waiting), "networks") as show, signals() as stopped:
-            for done, (index, member) in enumerate(population.train([members[name] for name in waiting]), start=1):
+            for done, (index, member) in enumerate(trained, start=1):
                 members[waiting[index]] = member
-                self._keep(self.folder / KEPT / waiting[index], member, dataset)
+                self._keep(waiting[index], member, dataset)
                 show(done, f"val {accuracy(member):.2%}")
                 if stopped:
                     raise interrupted(stopped[0], self.folder)
-        return {name: [members[self.name_of(config, dataset)] for config in own] for name, own in wanted.items()}
+        return {name: [members[path] for path in paths] for name, paths in wanted.items()}
 
     def test(self, member: Member, dataset: Dataset) -> float:
         """Test accuracy of a network's best parameters by validation; the test set is read once for each network."""
-        path = self.folder / KEPT / self.name_of(member.config, dataset) / "test.json"
+        path = self.kept(member.config, dataset) / "test.json"
         if not path.exists():
-            if dataset.fingerprint not in self._tests:
-                self._tests[dataset.fingerprint] = load_test(dataset)
-            images, labels = self._tests[dataset.fingerprint]
-            sizes = dataset.train_images.shape[1], len(dataset.class_names), len(dataset.train_labels)
-            static, _ = split_config(member.config, *sizes)
+            counts = dataset.train_images.shape[1], len(dataset.class_names), len(dataset.train_labels)
+            static, _ = split_config(member.config, *counts)
             assert member.lane is not None
-            tested = evaluate_on(static, member.lane.best.params, images, labels, dataset.scale)
+            tested = evaluate_on(static, member.lane.best.params, *load_test(dataset), dataset.scale)
             workdir.write_json(path, {"accuracy": tested.accuracy, "loss": tested.loss})
         return workdir.read_json(path)["accuracy"]
 
@@ -122,23 +120,23 @@ class Lab:
             self._populations[dataset.fingerprint] = Population(dataset, self.base.mesh)
         return self._populations[dataset.fingerprint]
 
-    def _restore(self, folder: Path, config: ConfigDict, dataset: Dataset, population: Population) -> Member:
-        if (folder / "diverged.json").exists():
-            return Member(config, None, tuple(workdir.read_json(folder / "diverged.json")), True)
-        return restore(folder, config, dataset, population) if folder.exists() else Member(config)
+    def _restore(self, folder: Path, config: ConfigDict, dataset: Dataset) -> Member:
+        if (folder / DIVERGED).exists():
+            return Member(config, None, tuple(workdir.read_json(folder / DIVERGED)), True)
+        return restore(folder, config, dataset, self._population(dataset)) if folder.exists() else Member(config)
 
     def _keep(self, folder: Path, member: Member, dataset: Dataset) -> None:
         workdir.create(folder)
         if member.diverged:
-            workdir.write_json(folder / "diverged.json", member.records)
+            workdir.write_json(folder / DIVERGED, member.records)
         else:
             keep(folder, member, dataset)
-        if self.base.tracker != "none":
-            fields = json.loads(configs.to_json(member.config))
-            tracker = open_tracker(self.base.tracker, fields, self.folder, folder.name, group=self.folder.name)
-            for record in member.records:
-                tracker.log(record, record["epoch"])
-            tracker.finish({})
+        log_run(member.config.to_dict(), member.records, self.folder, folder.name)
+
+
+def digest(*parts: object) -> str:
+    """A name for what these parts tell apart."""
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
 def accuracy(member: Member) -> float:
@@ -153,21 +151,18 @@ def accuracies(members: Sequence[Member]) -> list[float]:
 
 def series(members: Sequence[Member], name: str) -> np.ndarray:
     """A logged number over the epochs, (seeds, epochs, …); NaN after the epoch in which a network diverged."""
-    columns = [[_known(record.get(name)) for record in member.records] for member in members]
+    columns: list[list[Any]] = [[record.get(name) for record in member.records] for member in members]
     longest = max(columns, key=len)
     missing = np.full(np.shape(longest[0]), np.nan)
     return np.array([column + [missing] * (len(longest) - len(column)) for column in columns], float)
 
 
-def _known(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_known(item) for item in value]
-    return np.nan if value is None else value
-
-
-def epochs(members: Sequence[Member]) -> list[int]:
-    """The numbers of the epochs of `series`."""
-    return list(range(1, max(len(member.records) for member in members) + 1))
+def curves(
+    runs: Mapping[str, Sequence[Member]], name: str = "val/accuracy"
+) -> dict[str, tuple[Sequence[float], np.ndarray]]:
+    """The groups of a panel of a logged number over the epochs."""
+    found = {label: series(members, name) for label, members in runs.items()}
+    return {label: (range(1, values.shape[1] + 1), values) for label, values in found.items()}
 
 
 def diverged(runs: Mapping[str, Sequence[Member]]) -> list[str]:
@@ -182,23 +177,27 @@ def called(dataset: str) -> str:
     return spoken(Path(dataset).name)
 
 
-def network(config: ConfigDict, dataset: Dataset) -> str:
+def network(config: ConfigDict, dataset: Dataset, optimizer: bool = True) -> str:
     """As in 'a 784-128-128-128-10 ReLU net with He weights, Adam at 0.001, batches of 64'."""
-    sizes = (dataset.train_images.shape[1], *config.hidden_sizes, len(dataset.class_names))
+    how = f", {spoken(config.optimizer)} at {config.learning_rate:g}" if optimizer else ""
     return (
-        f"a {'-'.join(map(str, sizes))} {spoken(config.activation)} net with {spoken(config.init)} weights, "
-        f"{spoken(config.optimizer)} at {config.learning_rate:g}, batches of {config.batch_size or 'all examples'}"
+        f"a {sizes(config.hidden_sizes, dataset)} {spoken(config.activation)} net with {spoken(config.init)} weights"
+        f"{how}, batches of {config.batch_size or 'all examples'}"
     )
+
+
+def sizes(hidden: Sequence[int], dataset: Dataset) -> str:
+    """The widths of a network's layers as in 784-128-10."""
+    return "-".join(map(str, (dataset.train_images.shape[1], *hidden, len(dataset.class_names))))
 
 
 def row(members: Sequence[Member], **first: Any) -> dict[str, Any]:
     """A line of a table: what is given, then the networks' validation accuracy (mean, sd) and seconds of training."""
     reached = np.array(accuracies(members))
-    records: list[Record] = [record for member in members for record in member.records]
     return {
         **first,
         "seeds": len(members),
         "validation accuracy": float(reached.mean()),
         "sd of accuracy": float(reached.std(ddof=1)) if len(reached) > 1 else None,
-        "seconds an epoch": sum(record["seconds"] for record in records) / len(records),
+        "seconds an epoch": mean(record["seconds"] for member in members for record in member.records),
     }

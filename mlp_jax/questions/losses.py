@@ -1,12 +1,12 @@
 """Cross-entropy against squared error: everything else the same, and each at its own best learning rate."""
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
+from itertools import product
 
 from mlp_jax.questions.compare import versus
-from mlp_jax.questions.lab import Answer, Lab, accuracies, accuracy, diverged, epochs, network, row, series
+from mlp_jax.questions.lab import Answer, Lab, accuracies, accuracy, curves, diverged, network, row
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
 
 TITLE = "Cross-entropy against squared error"
 QUESTION = (
@@ -22,25 +22,20 @@ def answer(lab: Lab) -> Answer:
     """Both losses over seeds: at the config's learning rate, then each at the best of several of the first seed."""
     usual = lab.base.learning_rate
     rates = [float(f"{factor * usual:.3g}") for factor in FACTORS]
-    tried = {_name(loss, rate): _fields(loss, rate) for loss in LOSSES for rate in rates}
-    first = lab.train(tried, seeds=1)
+    first = lab.train(_runs(product(LOSSES, rates)), seeds=1)
     found = {loss: {rate: accuracy(first[_name(loss, rate)][0]) for rate in rates} for loss in LOSSES}
     equal: Rates = dict.fromkeys(LOSSES, usual)
     own: Rates = {loss: best_rate(found[loss]) for loss in LOSSES}
-    wanted = [(loss, chosen[loss]) for chosen in (equal, own) for loss in LOSSES]
-    runs = lab.train({_name(loss, rate): _fields(loss, rate) for loss, rate in wanted})
+    wanted = dict.fromkeys([*equal.items(), *own.items()])
+    runs = lab.train(_runs(wanted))
 
     def panel(chosen: Rates, title: str) -> plots.Panel:
-        lines = {}
-        for loss, rate in chosen.items():
-            members = runs[_name(loss, rate)]
-            lines[spoken(loss)] = epochs(members), series(members, "val/accuracy")
+        lines = curves({spoken(loss): runs[_name(loss, rate)] for loss, rate in chosen.items()})
         return plots.Panel(lines, "epoch", "validation accuracy", title, percent=True)
 
     def verdict(what: str, chosen: Rates) -> str:
-        a, b = LOSSES
-        samples = [accuracies(runs[_name(loss, chosen[loss])]) for loss in LOSSES]
-        return versus(what, spoken(a), samples[0], spoken(b), samples[1])
+        (a, first), (b, second) = ((spoken(loss), runs[_name(loss, rate)]) for loss, rate in chosen.items())
+        return versus(what, a, accuracies(first), b, accuracies(second))
 
     choice = {spoken(loss): (rates, list(found[loss].values())) for loss in LOSSES}
     panels = [
@@ -48,32 +43,27 @@ def answer(lab: Lab) -> Answer:
         panel(own, "Each at its own best rate"),
         plots.Panel(choice, "learning rate", "validation accuracy", "The choice, first seed", log_x=True, percent=True),
     ]
-    path = lab.pictures("losses") / "losses.png"
-    plots.lines(panels, path)
-    table = [
-        row(runs[_name(loss, rate)], loss=spoken(loss), **{"learning rate": rate})
-        for loss, rate in dict.fromkeys(wanted)
-    ]
+    table = [row(runs[_name(loss, rate)], loss=spoken(loss), **{"learning rate": rate}) for loss, rate in wanted]
     sentences = [
         f"The network is {network(lab.base, lab.dataset)}.",
         verdict("All else equal", equal),
         described(found),
         verdict("Each at its own best learning rate", own),
     ]
-    return Answer([*sentences, *diverged(runs)], [path], table)
+    return Answer([*sentences, *diverged(runs)], [lab.draw("losses", panels)], table)
 
 
 def _name(loss: str, rate: float) -> str:
     return f"{spoken(loss)} at {rate:g}"
 
 
-def _fields(loss: str, rate: float) -> dict[str, object]:
-    return {"loss": loss, "learning_rate": rate}
+def _runs(wanted: Iterable[tuple[str, float]]) -> dict[str, dict[str, object]]:
+    return {_name(loss, rate): {"loss": loss, "learning_rate": rate} for loss, rate in wanted}
 
 
 def best_rate(by_rate: Mapping[float, float]) -> float:
     """The learning rate of the highest accuracy, the first on ties."""
-    return max(by_rate, key=partial(dict.__getitem__, dict(by_rate)))
+    return max(by_rate, key=lambda rate: by_rate[rate])
 
 
 def described(found: Mapping[str, Mapping[float, float]]) -> str:

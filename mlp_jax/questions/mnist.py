@@ -8,9 +8,9 @@ from mlp_jax.questions.compare import Sample, race
 from mlp_jax.questions.lab import Answer, Lab, accuracies, called, diverged
 from mlp_jax.questions.sweep import config_of, ranked, swept
 from mlp_jax.reports import insights, plots
-from mlp_jax.reports.run import percent
-from mlp_jax.runs import config as configs
-from mlp_jax.sweeps import dialect
+from mlp_jax.reports.html import percent
+from mlp_jax.runs.config import check
+from mlp_jax.sweeps.dialect import parse
 
 TITLE = "Carried over to another dataset"
 QUESTION = "How good are the three configurations that were best here on MNIST, where nothing was searched?"
@@ -21,7 +21,7 @@ PLACES = ("the first", "the second", "the third")
 def answer(lab: Lab) -> Answer:
     """Each of the three over seeds, tested once a network; they were chosen on the first dataset's validation alone."""
     config, other = config_of(lab), lab.other_dataset()
-    space = dialect.parse(config.sweep.to_dict(), config, configs.check)
+    space = parse(config.sweep.to_dict(), config, check)
     best = dict(zip(PLACES, ranked(read_lines(swept(lab) / "trials.jsonl")), strict=False))
     fields = {place: space.overrides(trial["parameters"]) for place, (trial, _) in best.items()}
     runs = lab.train(fields, other)
@@ -29,12 +29,12 @@ def answer(lab: Lab) -> Answer:
     tests = {place: [lab.test(member, other) for member in own] for place, own in finished.items() if own}
     here, there = called(lab.dataset.name), called(other.name)
     groups = {
-        place: {f"{there}, test": _mean_sd(tests[place]), f"{there}, validation": _mean_sd(accuracies(runs[place]))}
+        place: {f"{there}, test": _dot(tests[place]), f"{there}, validation": _dot(accuracies(runs[place]))}
         for place in tests
     }
     path = lab.pictures("mnist") / "carried_over.png"
     title = f"The three best of {here}, on {there}"  # longer ones do not fit above a picture of one panel
-    plots.bars(groups, path, "accuracy", title, show_percent=True)
+    plots.bars(groups, path, "accuracy", title)
     table = [
         {
             "place": place,
@@ -42,7 +42,7 @@ def answer(lab: Lab) -> Answer:
             f"{here} validation accuracy": insights.score(trial),
             f"{there} validation accuracy": mean(accuracies(runs[place])),
             f"{there} test accuracy": mean(tests[place]) if place in tests else None,
-            "sd of accuracy": _mean_sd(tests[place])[1] if len(tests.get(place, ())) > 1 else None,
+            "sd of accuracy": stdev(tests[place]) if len(tests.get(place, ())) > 1 else None,
         }
         for place, (trial, _) in best.items()
     ]
@@ -52,7 +52,7 @@ def answer(lab: Lab) -> Answer:
     return Answer([*sentences, *diverged(runs)], [path], table)
 
 
-def _mean_sd(sample: Sample) -> tuple[float, float]:
+def _dot(sample: Sample) -> tuple[float, float]:
     return mean(sample), stdev(sample) if len(sample) > 1 else 0.0
 
 

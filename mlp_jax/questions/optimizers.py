@@ -1,18 +1,10 @@
 """A race of the six optimizers over seeds."""
 
 from mlp_jax.questions.compare import race
-from mlp_jax.questions.lab import (
-    Answer,
-    Lab,
-    accuracies,
-    diverged,
-    epochs,
-    network,
-    row,
-    series,
-)
+from mlp_jax.questions.lab import Answer, Lab, accuracies, curves, diverged, network, row, series
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
+from mlp_jax.sweeps.sweep import trial_config
 
 TITLE = "An optimizer race"
 QUESTION = "Which of the six optimizers is fastest, on the same network and the same seeds?"
@@ -26,23 +18,15 @@ def answer(lab: Lab) -> Answer:
     fields = {name: {**NET, "optimizer": name, "learning_rate": rate} for name, rate in RATES.items()}
     runs = {spoken(name): members for name, members in lab.train(fields).items()}
     panels = [
-        plots.Panel(
-            {name: (epochs(members), series(members, column)) for name, members in runs.items()},
-            "epoch", column.replace("/", " ").replace("val ", "validation ").replace("train ", "training "),
-            percent="accuracy" in column,
-        )
-        for column in ("train/loss", "val/accuracy")
-    ]  # fmt: skip
-    path = lab.pictures("optimizers") / "optimizers.png"
-    plots.lines(panels, path)
+        plots.Panel(curves(runs, "train/loss"), "epoch", "training loss"),
+        plots.Panel(curves(runs), "epoch", "validation accuracy", percent=True),
+    ]
     table = [row(runs[spoken(name)], optimizer=spoken(name), **{"learning rate": rate}) for name, rate in RATES.items()]
     first = {name: [float(seed[0]) for seed in series(members, "val/accuracy")] for name, members in runs.items()}
-    net = lab.base.copy_and_resolve_references()
-    net.update({"hidden_sizes": NET["hidden_sizes"], "activation": NET["activation"]})
-    text = network(net, lab.dataset).replace(f", {spoken(net.optimizer)} at {net.learning_rate:g}", "")
+    net = network(trial_config(lab.base, NET), lab.dataset, optimizer=False)
     sentences = [
-        f"The network is {text}; each optimizer has the learning rate of its own config.",
+        f"The network is {net}; each optimizer has the learning rate of its own config.",
         race("After the first epoch", first),
         race("At the best epoch", {name: accuracies(members) for name, members in runs.items()}),
     ]
-    return Answer([*sentences, *diverged(runs)], [path], table)
+    return Answer([*sentences, *diverged(runs)], [lab.draw("optimizers", panels)], table)

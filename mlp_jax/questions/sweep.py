@@ -1,6 +1,5 @@
 """A random search of the assignment's suggested grid, by the project's own sweep."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,12 @@ from ml_collections import ConfigDict
 
 from mlp_jax.files.workdir import read_if_there, read_lines
 from mlp_jax.questions.compare import listed
-from mlp_jax.questions.lab import Answer, Lab
+from mlp_jax.questions.lab import Answer, Lab, digest
 from mlp_jax.reports import insights
-from mlp_jax.reports.run import percent
+from mlp_jax.reports.html import percent
 from mlp_jax.reports.sweep import IMPORTANCE
-from mlp_jax.runs import config as configs
-from mlp_jax.sweeps import sweep as search
+from mlp_jax.runs.config import fingerprint
+from mlp_jax.sweeps.sweep import run
 
 TITLE = "A hyperparameter sweep"
 QUESTION = "Which hyperparameters matter, and what explains the runs that stay poor?"
@@ -34,29 +33,24 @@ PARAMETERS = {
 
 def config_of(lab: Lab) -> ConfigDict:
     """The config of the sweep; each trial's test accuracy is noted where neither search nor choice can see it."""
-    return ConfigDict(
-        {
-            **lab.base.to_dict(),
-            "sweep": {
-                "method": "random",
-                "metric": {"name": "val/accuracy", "goal": "maximize"},
-                "parameters": PARAMETERS,
-                "run_cap": lab.budget.trials,
-                "report_test": True,
-                "name": "assignment",
-            },
-            "storage": "",
-        }
-    )
+    sweep = {
+        "method": "random",
+        "metric": {"name": "val/accuracy", "goal": "maximize"},
+        "parameters": PARAMETERS,
+        "run_cap": lab.budget.trials,
+        "report_test": True,
+        "name": "assignment",
+    }
+    return ConfigDict({**lab.base.to_dict(), "sweep": sweep, "storage": ""})
 
 
 def swept(lab: Lab) -> Path:
     """The workdir of the sweep, run to its end; other questions start from it."""
     config = config_of(lab)
-    mark = hashlib.sha256(f"{configs.fingerprint(config)} {lab.dataset.fingerprint}".encode()).hexdigest()[:8]
+    mark = digest(fingerprint(config), lab.dataset.fingerprint)[:8]
     folder = lab.folder / f"sweep-{lab.config.budget}-{mark}"
     if not (folder / "report.html").exists():  # the last file that a sweep writes
-        search.run(config, folder)
+        run(config, folder)
     return folder
 
 

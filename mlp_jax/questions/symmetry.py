@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from mlp_jax.gradients import GRADIENTS, Step
 from mlp_jax.lanes.fit import Task, make_task, order_of
 from mlp_jax.questions.compare import versus
 from mlp_jax.questions.lab import Answer, Lab, accuracies, diverged, row
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import spoken
+from mlp_jax.reports.html import spoken
+from mlp_jax.sweeps.sweep import trial_config
 from mlp_jax.training import Lane, init_lane, take_batch, train_step
 
 TITLE = "Symmetry"
@@ -24,16 +24,15 @@ SAME = 1e-4  # relative; sums in another order differ by less
 
 def answer(lab: Lab) -> Answer:
     """Norms of the gradient of each neuron's incoming weights in the first hidden layer; then whole trainings."""
-    norms: dict[str, dict[str, np.ndarray]] = {}
-    for activation in ACTIVATIONS:
-        for init in INITS:
-            config = ConfigDict({**lab.base.to_dict(), "activation": activation, "init": init, "dropout_rate": 0.0})
-            norms.setdefault(activation, {})[init] = gradients(make_task(config, lab.dataset, *lab.first_place))
     runs = lab.train({f"{a} {i}": {"activation": a, "init": i} for a in ACTIVATIONS for i in INITS})
     pictures, sentences, table = [], [], []
-    for activation, by_init in norms.items():
-        pictures.append(lab.pictures("symmetry") / f"{activation}.png")
-        plots.lines([_panel(activation, init, values) for init, values in by_init.items()], pictures[-1])
+    for activation in ACTIVATIONS:
+        by_init = {}
+        for init in INITS:
+            config = trial_config(lab.base, {"activation": activation, "init": init, "dropout_rate": 0.0})
+            by_init[init] = gradients(make_task(config, lab.dataset, *lab.first_place))
+        panels = [_panel(activation, init, values) for init, values in by_init.items()]
+        pictures.append(lab.draw("symmetry", panels, activation))
         sentences.append(described(spoken(activation), by_init))
         zeros, xavier = (accuracies(runs[f"{activation} {init}"]) for init in INITS)
         sentences.append(versus(f"Trained with {spoken(activation)}", "zero", zeros, "Xavier", xavier))

@@ -3,19 +3,32 @@
 import base64
 import hashlib
 import html
+import io
 import json
 import math
-import struct
-import zlib
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
+
+from mlp_jax.files.workdir import plain, write_bytes
+
+Json = Mapping[str, Any]
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHARES = ("accuracy", "precision", "recall", "f1")  # names whose last part is a share of 1
 VOID = ("meta", "img", "br")
+NAMES = {
+    "relu": "ReLU", "gelu": "GELU", "elu": "ELU", "leaky_relu": "leaky ReLU", "sgd": "SGD", "rmsprop": "RMSprop",
+    "adam": "Adam", "nadam": "Nadam", "nesterov": "Nesterov momentum", "cross_entropy": "cross-entropy",
+    "mse": "squared error", "fashion_mnist": "Fashion-MNIST", "mnist": "MNIST", "xavier": "Xavier", "he": "He",
+    "bayes": "Bayesian",
+}  # fmt: skip
+
+
+# ---- elements
 
 
 class Html(str):
@@ -33,59 +46,37 @@ def tag(element: str, *children: object, **attributes: object) -> Html:
     return Html(f"<{element}{written}>" if element in VOID else f"<{element}{written}>{inner}</{element}>")
 
 
-class Shown(NamedTuple):
-    """A table's cell that sorts by `value` and looks like `html`."""
-
-    value: float | None
-    html: Html
-
-
-def join(parts: Sequence[Html]) -> Html:
-    """Several elements as one."""
-    return Html("".join(parts))
-
-
-def page(title: str, *body: Html, data: Mapping[str, Any] | None = None) -> str:
-    """A whole document; `data` is what the script reads, which is left out where there is none."""
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8") if data is not None else ""
+def write_page(path: Path, title: str, body: Sequence[Html], data: Json) -> Path:
+    """Writes a whole document, whose script reads `data`, in one step; returns its path."""
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    allowed = f"'sha256-{digest}'" if script else "'none'"
     policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; "
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", title),
-        Html(f"<style>{style}</style>"),
+    head = (
+        f'<meta charset="utf-8">{tag("meta", http_equiv="Content-Security-Policy", content=policy)}'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"{tag('title', title)}<style>{style}</style>"
     )
-    scripts = Html("")
-    if data is not None:
-        scripts = Html(
-            f'<script type="application/json" id="data">{embedded_json(data)}</script><script>{script}</script>'
-        )
-    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', *body, scripts), lang='en')}\n"
+    scripts = f'<script type="application/json" id="data">{embedded_json(data)}</script><script>{script}</script>'
+    document = tag("html", tag("head", Html(head)), tag("body", *body, Html(scripts)), lang="en")
+    write_bytes(path, f"<!DOCTYPE html>\n{document}\n".encode())
+    return path
 
 
 def embedded_json(value: Any) -> str:
     """JSON that cannot end its script element; numbers that are not finite become null."""
-    text = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("\u2028", "\\u2028")
 
 
-def finite(value: Any) -> Any:
-    """The same JSON value with None for every number that is not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
+# ---- values as words
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def number(value: Any, name: str = "") -> str:
@@ -99,46 +90,114 @@ def number(value: Any, name: str = "") -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else str(value)
 
 
-def table(rows: Sequence[Mapping[str, Any]], class_: str = "sortable") -> Html:
+def percent(value: Any) -> str:
+    """A share of 1, or – where it is none."""
+    return f"{100 * value:.2f} %" if is_number(value) else "–"
+
+
+def seconds(value: Any) -> str:
+    """A duration in the unit that suits it."""
+    if not is_number(value):
+        return "–"
+    return f"{value:.3g} s" if value < 100 else f"{value / 60:.1f} min" if value < 6000 else f"{value / 3600:.1f} h"
+
+
+def spoken(value: Any) -> str:
+    """A config's word as prose has it."""
+    return NAMES.get(str(value), str(value))
+
+
+def flags(config: Json) -> list[str]:
+    """The fields as flags of main.py."""
+    texts = {k: ",".join(map(str, v)) or "()" if isinstance(v, list | tuple) else v for k, v in config.items()}
+    return [f"--config.{name}={text}" for name, text in texts.items()]
+
+
+def command_line(config: Json, defaults: Json) -> str:
+    """The command that trains `config`: every field that differs from `defaults`, quoted for a shell; no paths."""
+    differing = [name for name in _differing(config, defaults) if name in defaults and name != "data_dir"]
+    return shlex.join(["python", "main.py", *flags({name: config[name] for name in differing})])
+
+
+def _differing(config: Json, defaults: Json) -> list[str]:
+    usual = plain(defaults)
+    return [name for name, value in config.items() if name not in usual or usual[name] != value]
+
+
+# ---- tables, bars, pictures
+
+
+class Shown(NamedTuple):
+    """A table's cell that sorts by `value` and looks like `html`."""
+
+    value: float | None
+    html: Html
+
+
+def table(rows: Sequence[Json]) -> Html:
     """Rows that share their keys, which become the heads; numbers stand right and sort as numbers."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    numeric = {name for name in names if any(_is_number(row.get(name)) for row in rows)}
+    numeric = {name for name in names if any(is_number(row.get(name)) for row in rows)}
     sorting = numeric | {name for name in names if any(isinstance(row.get(name), Shown) for row in rows)}
-    heads = [tag("th", name, scope="col", class_="number" if name in numeric else None) for name in names]
+    kinds = {name: "number" if name in numeric else None for name in names}
     lines = []
     for row in rows:
         cells = []
         for name in names:
             value = row.get(name)
             raw, shown = value if isinstance(value, Shown) else (value, number(value, name))
-            raw = (raw if _is_number(raw) else "") if name in sorting else None
-            cells.append(tag("td", shown, class_="number" if name in numeric else None, data_value=raw))
+            raw = (raw if is_number(raw) else "") if name in sorting else None
+            cells.append(tag("td", shown, class_=kinds[name], data_value=raw))
         lines.append(tag("tr", *cells))
-    body = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *lines), class_=class_)
-    return tag("div", body, class_="scroll")
+    head = tag("thead", tag("tr", *(tag("th", name, scope="col", class_=kinds[name]) for name in names)))
+    return tag("div", tag("table", head, tag("tbody", *lines), class_="sortable"), class_="scroll")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def facts(rows: Mapping[str, str]) -> Html:
+    """Names with their texts."""
+    lines = [tag("tr", tag("th", name, scope="row"), tag("td", text)) for name, text in rows.items()]
+    return tag("table", tag("tbody", *lines))
 
 
-def picture(path: Path, caption: str = "") -> Html:
+def config_table(config: Json, defaults: Json) -> Html:
+    """Every field, those that differ from the defaults first and with the default beside them."""
+    differing = _differing(config, defaults)
+    lines = []
+    for name in sorted(config, key=lambda name: name not in differing):
+        differs = name in differing
+        default = number(defaults[name]) if differs and name in defaults else ""
+        cells = tag("th", name, scope="row"), tag("td", number(config[name])), tag("td", default)
+        lines.append(tag("tr", *cells, class_="differs" if differs else None))
+    heads = tag("tr", tag("th", "field"), tag("th", "value"), tag("th", "default, where it differs"))
+    return tag("table", tag("thead", heads), tag("tbody", *lines))
+
+
+def bar(value: float | None, kind: str = "", scale: float = 5.0, text: str = "") -> Html:
+    """A bar of `scale` rem for 1, and a text, which is the share in figures unless another is given."""
+    if value is None:
+        return Html("–")
+    drawn = tag("span", class_=f"bar {kind}".strip(), style=f"width:{scale * abs(value):.2f}rem")
+    return Html(f"{drawn} {text or f'{100 * value:.1f} %'}")
+
+
+def button(name: str, text: str, **attributes: object) -> Html:
+    """A button that the script finds by its name."""
+    return tag("button", text, type="button", class_="button", id=name, **attributes)
+
+
+def picture(path: Path) -> Html:
     """A PNG file inside the page."""
-    source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    image = tag("img", src=source, alt=caption or path.stem.replace("_", " "))
-    return tag("figure", image, tag("figcaption", caption)) if caption else tag("figure", image)
+    return tag("figure", tag("img", src=_uri(path.read_bytes()), alt=path.stem.replace("_", " ")))
 
 
 def tiny_png(pixels: np.ndarray) -> str:
-    """uint8 (height, width) or (height, width, 3) as a data URI of a PNG, its filter bytes and chunks written here.
+    """uint8 (height, width) or (height, width, 3) as a data URI."""
+    from PIL import Image
 
-    Source: PNG specification, 3rd edition, sections 5 and 7; a page holds hundreds of these, so nothing slower will do.
-    """
-    height, width = pixels.shape[:2]
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
-    )
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return _uri(buffer.getvalue())
+
+
+def _uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -5,11 +5,14 @@ A trial is a row of trials.jsonl: `number`, `name`, `parameters`, `metric`, `sta
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, compress
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from mlp_jax.reports.html import is_number
 
 Trial = Mapping[str, Any]
 
@@ -56,22 +59,21 @@ class Axis(NamedTuple):
     band: float
 
 
+# ---- trials
+
+
 def score(trial: Trial) -> float | None:
     """The accuracy on validation, else the metric, of a trial that finished or was pruned; None for all others."""
     if trial.get("status") not in ("finished", "pruned"):
         return None
     value = trial.get("val/accuracy")
     value = trial.get("metric") if value is None else value
-    return float(value) if value is not None and _is_number(value) else None
+    return float(value) if is_number(value) else None
 
 
 def is_accuracy(trials: Sequence[Trial]) -> bool:
     """Whether the scores are shares of 1."""
     return any(trial.get("val/accuracy") is not None for trial in trials)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def text(value: object) -> str:
@@ -85,8 +87,8 @@ def text(value: object) -> str:
 
 def parameters(trials: Sequence[Trial]) -> tuple[list[str], dict[str, str]]:
     """The parameters that vary, in the order of their first mention; and those that do not, with their value."""
-    names = list(dict.fromkeys(name for trial in trials for name in trial["parameters"]))
-    seen = {name: {text(trial["parameters"].get(name)) for trial in trials} for name in names}
+    names = dict.fromkeys(name for trial in trials for name in trial["parameters"])
+    seen = {name: {text(value) for value in _column(trials, name)} for name in names}
     return [n for n in names if len(seen[n]) > 1], {n: next(iter(seen[n])) for n in names if len(seen[n]) == 1}
 
 
@@ -95,20 +97,20 @@ def _column(trials: Sequence[Trial], name: str) -> list[Any]:
 
 
 def _is_numeric(values: Sequence[Any]) -> bool:
-    return all(value is None or _is_number(value) for value in values)
+    return all(value is None or is_number(value) for value in values)
+
+
+def _many_numbers(values: Sequence[Any]) -> bool:
+    return _is_numeric(values) and len(set(values) - {None}) > FEW_VALUES
+
+
+# ---- correlations
 
 
 def ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Ranks from 1, equal values sharing their mean rank."""
     _, inverse, counts = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-
-
-def _correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
-    x, y = ranks(a), ranks(b)
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    return float(np.corrcoef(x, y)[0, 1])
 
 
 def correlations(trials: Sequence[Trial]) -> dict[str, float | None]:
@@ -118,42 +120,37 @@ def correlations(trials: Sequence[Trial]) -> dict[str, float | None]:
     three trials, or nothing varies.
     """
     finished = [trial for trial in trials if trial.get("status") == "finished" and score(trial) is not None]
-    scores = [float(score(trial) or 0) for trial in finished]
+    scores = [score(trial) for trial in finished]
     rows: dict[str, float | None] = {}
     for name in parameters(trials)[0]:
         values = _column(finished, name)
         if _is_numeric(values):
-            known = [(v, s) for v, s in zip(values, scores, strict=True) if v is not None]
-            rows[name] = _correlation([v for v, _ in known], [s for _, s in known])
-            continue
-        for choice in sorted({text(value) for value in values}):
-            rows[f"{name} = {choice}"] = _correlation([float(text(value) == choice) for value in values], scores)
+            known = [value is not None for value in values]
+            rows[name] = _correlation(list(compress(values, known)), list(compress(scores, known)))
+        else:
+            texts = [text(value) for value in values]
+            rows |= {f"{name} = {own}": _correlation([t == own for t in texts], scores) for own in sorted(set(texts))}
     return rows
 
 
-def _choices(values: Sequence[Any]) -> list[str]:
-    """Each value as text; a number of many values as one of four ranges that hold equally many."""
-    known = sorted({value for value in values if value is not None}) if _is_numeric(values) else []
-    if len(known) <= FEW_VALUES:
-        return [text(value) for value in values]
-    cuts = np.quantile([value for value in values if value is not None], [0.25, 0.5, 0.75])
-    names = [
-        f"≤ {cuts[0]:.3g}",
-        f"{cuts[0]:.3g} to {cuts[1]:.3g}",
-        f"{cuts[1]:.3g} to {cuts[2]:.3g}",
-        f"> {cuts[2]:.3g}",
-    ]
-    return ["–" if value is None else names[int(np.searchsorted(cuts, value))] for value in values]
+def _correlation(a: Sequence[Any], b: Sequence[Any]) -> float | None:
+    x, y = ranks(a), ranks(b)
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+# ---- what separates the poor runs
 
 
 def judged(trials: Sequence[Trial]) -> list[tuple[Trial, bool]]:
     """The trials that ended by themselves, each with whether it is poor: below `POOR`, or diverged."""
-    ended = [trial for trial in trials if trial.get("status") == "diverged" or _finished(trial)]
-    return [(trial, not _finished(trial) or float(trial["val/accuracy"]) < POOR) for trial in ended]
-
-
-def _finished(trial: Trial) -> bool:
-    return trial.get("status") == "finished" and _is_number(trial.get("val/accuracy"))
+    rows = []
+    for trial in trials:
+        finished = trial.get("status") == "finished" and is_number(trial.get("val/accuracy"))
+        if finished or trial.get("status") == "diverged":
+            rows.append((trial, not finished or trial["val/accuracy"] < POOR))
+    return rows
 
 
 def separators(trials: Sequence[Trial]) -> list[Separator]:
@@ -161,54 +158,58 @@ def separators(trials: Sequence[Trial]) -> list[Separator]:
     return _separators(*_columns_and_poor(trials), size=1)
 
 
-def _columns_and_poor(trials: Sequence[Trial]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def rules(trials: Sequence[Trial]) -> list[Separator]:
+    """The strongest value, or pair of values, of poor runs, then the strongest among the others, at most three."""
+    columns, poor = _columns_and_poor(trials)
+    found: list[Separator] = []
+    while len(found) < 3:
+        strongest = _separators(columns, poor, 1)[:1] + _separators(columns, poor, 2)[:1]
+        strongest = [row for row in strongest if row.side > 0]
+        if not strongest:
+            break
+        found.append(max(strongest, key=lambda row: row.z))
+        names, wanted = zip(*found[-1].values, strict=True)
+        left = [values != wanted for values in zip(*(columns[name] for name in names), strict=True)]
+        columns, poor = {k: list(compress(v, left)) for k, v in columns.items()}, list(compress(poor, left))
+    return found
+
+
+def _columns_and_poor(trials: Sequence[Trial]) -> tuple[dict[str, list[str]], list[bool]]:
     """Of the judged trials: the value (or its range) of every varying parameter as text, and whether they are poor."""
     rows = judged(trials)
     kept = [trial for trial, _ in rows]
-    columns = {name: np.array(_choices(_column(kept, name))) for name in parameters(kept)[0]}
-    return columns, np.array([is_poor for _, is_poor in rows], float)
+    return {name: _choices(_column(kept, name)) for name in parameters(kept)[0]}, [poor for _, poor in rows]
 
 
-def _separators(columns: Mapping[str, np.ndarray], poor: np.ndarray, size: int) -> list[Separator]:
+def _choices(values: Sequence[Any]) -> list[str]:
+    """Each value as text; a number of many values as one of four ranges that hold equally many."""
+    if not _many_numbers(values):
+        return [text(value) for value in values]
+    cuts = np.quantile([value for value in values if value is not None], [0.25, 0.5, 0.75])
+    low, middle, high = (f"{cut:.3g}" for cut in cuts)
+    names = [f"≤ {low}", f"{low} to {middle}", f"{middle} to {high}", f"> {high}"]
+    return ["–" if value is None else names[np.searchsorted(cuts, value)] for value in values]
+
+
+def _separators(columns: Mapping[str, list[str]], poor: list[bool], size: int) -> list[Separator]:
     """Every combination of the values of `size` parameters."""
     from scipy.stats import hypergeom
 
-    coded = {name: np.unique(values, return_inverse=True) for name, values in columns.items()}
-    rows: list[tuple[tuple[tuple[str, str], ...], int, int]] = []
-    for names in combinations([name for name in coded if len(coded[name][0]) > 1], size):
-        choices = [coded[name][0] for name in names]
-        shape = [len(values) for values in choices]
-        codes = np.ravel_multi_index([coded[name][1] for name in names], shape)
-        runs, hits = np.bincount(codes), np.bincount(codes, weights=poor)
-        for code in np.flatnonzero(runs):
-            values = [str(c[k]) for c, k in zip(choices, np.unravel_index(code, shape), strict=True)]
-            rows.append((tuple(zip(names, values, strict=True)), int(runs[code]), int(hits[code])))
+    rows = []
+    for names in combinations([name for name, values in columns.items() if len(set(values)) > 1], size):
+        groups = list(zip(*(columns[name] for name in names), strict=True))
+        runs, bad = Counter(groups), Counter(compress(groups, poor))
+        rows += [(tuple(zip(names, values, strict=True)), runs[values], bad[values]) for values in sorted(runs)]
     if not rows:
         return []
-    total, bad = len(poor), int(poor.sum())
-    runs, hits = np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
-    overall = bad / total
-    variance = overall * (1 - overall) / runs * (total - runs) / max(total - 1, 1)
-    z = np.divide(hits / runs - overall, np.sqrt(variance), out=np.zeros(len(rows)), where=variance > 0)
-    tails = np.where(z < 0, hypergeom.cdf(hits, total, bad, runs), hypergeom.sf(hits - 1, total, bad, runs))
+    total, hits = len(poor), sum(poor)
+    n, k = np.array([row[1:] for row in rows]).T
+    variance = hits / total * (1 - hits / total) / n * (total - n) / max(total - 1, 1)
+    z = np.divide(k / n - hits / total, np.sqrt(variance), out=np.zeros(len(rows)), where=variance > 0)
+    tails = np.where(z < 0, hypergeom.cdf(k, total, hits, n), hypergeom.sf(k - 1, total, hits, n))
     p = np.minimum(1.0, tails * len(rows))
     found = [Separator(*row, float(a), float(b)) for row, a, b in zip(rows, z, p, strict=True)]
     return sorted(found, key=lambda separator: -separator.z)
-
-
-def rules(trials: Sequence[Trial], most: int = 3) -> list[Separator]:
-    """What separates the poor runs: the strongest value or pair of values, then the strongest among the others, …"""
-    columns, poor = _columns_and_poor(trials)
-    found: list[Separator] = []
-    while len(found) < most:
-        candidates = _separators(columns, poor, 1)[:1] + _separators(columns, poor, 2)[:1]
-        candidates = [candidate for candidate in candidates if candidate.side > 0]
-        if not candidates:
-            break
-        found.append(max(candidates, key=lambda candidate: candidate.z))
-        left = ~np.all([columns[name] == value for name, value in found[-1].values], axis=0)
-        columns, poor = {name: values[left] for name, values in columns.items()}, poor[left]
-    return found
 
 
 def poor_sentences(trials: Sequence[Trial]) -> str:
@@ -225,15 +226,13 @@ def poor_sentences(trials: Sequence[Trial]) -> str:
     found = rules(trials)
     if not found:
         return f"{opening} No value, and no pair of values, separates them from the others beyond chance."
-    clauses = [
-        f"{'all' if row.poor == row.runs else f'{row.poor:,} of the'} {row.runs:,} runs with {row.label}"
-        for row in found
-    ]
-    clauses[1:] = [clause.replace(" runs", " others", 1) for clause in clauses[1:]]
+    clauses: list[str] = []
+    for row in found:
+        some = "all" if row.poor == row.runs else f"{row.poor:,} of the"
+        clauses.append(f"{some} {row.runs:,} {'others' if clauses else 'runs'} with {row.label}")
     rest, rest_poor = total - sum(row.runs for row in found), poor - sum(row.poor for row in found)
-    listed = ", then ".join(clauses)
     remaining = f"; of the remaining {rest:,} runs {rest_poor:,} {'is' if rest_poor == 1 else 'are'}" if rest else ""
-    return f"{opening} Poor are {listed}{remaining}."
+    return f"{opening} Poor are {', then '.join(clauses)}{remaining}."
 
 
 # ---- parallel coordinates
@@ -241,15 +240,21 @@ def poor_sentences(trials: Sequence[Trial]) -> str:
 
 def score_order(trials: Sequence[Trial], larger_is_better: bool = True) -> np.ndarray:
     """Every trial's rank by score in 0 (worst; no score) … 1 (best)."""
-    worst = -math.inf if larger_is_better else math.inf
-    values = [worst if (value := score(trial)) is None else value for trial in trials]
-    return (ranks(values if larger_is_better else [-value for value in values]) - 1) / max(len(trials) - 1, 1)
+    sign = 1 if larger_is_better else -1
+    values = [-math.inf if (value := score(trial)) is None else sign * value for trial in trials]
+    return (ranks(values) - 1) / max(len(trials) - 1, 1)
 
 
-def parameter_axis(name: str, values: Sequence[Any], order: np.ndarray) -> Axis:
-    """An axis of choices, or of numbers where there are more than a few."""
-    known = sorted({value for value in values if value is not None}) if _is_numeric(values) else []
-    return number_axis(name, values) if len(known) > FEW_VALUES else _choice_axis(name, values, known, order)
+def axes(trials: Sequence[Trial], metric: str, importance: Mapping[str, float | None], order: np.ndarray) -> list[Axis]:
+    """The varying parameters, unknown and little importance first, and the score as the last axis.
+
+    Numbers of more than a few values have an axis of numbers, all others one of choices.
+    """
+    found = []
+    for name in sorted(parameters(trials)[0], key=lambda name: importance.get(name) or 0.0):
+        values = _column(trials, name)
+        found.append(number_axis(name, values) if _many_numbers(values) else _choice_axis(name, values, order))
+    return [*found, number_axis(metric, [score(trial) for trial in trials], percent=is_accuracy(trials))]
 
 
 def number_axis(name: str, values: Sequence[float | None], percent: bool = False) -> Axis:
@@ -264,16 +269,32 @@ def number_axis(name: str, values: Sequence[float | None], percent: bool = False
     def place(value: float | None) -> float:
         return 0.0 if value is None else foot + (1 - foot) * ((scale(value) - scale(low)) / span if span else 0.5)
 
-    ticks = [low] if known and not span else _decades(low, high) if logarithmic else _round_numbers(low, high)
-    shown = [(place(tick), f"{100 * tick:.4g} %" if percent else text(float(tick))) for tick in ticks]
-    return Axis(name, [place(value) for value in values], ([(0.0, "–")] if foot else []) + shown, 0.0)
+    marks = (_decades if logarithmic else _round_numbers)(low, high) if known else []
+    ticks = [(place(mark), f"{100 * mark:.4g} %" if percent else text(float(mark))) for mark in marks]
+    return Axis(name, [place(value) for value in values], [(0.0, "–")] * (foot > 0) + ticks, 0.0)
 
 
-def _choice_axis(name: str, values: Sequence[Any], known: Sequence[float], order: np.ndarray) -> Axis:
+def _decades(low: float, high: float) -> list[float]:
+    powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
+    return [10.0**power for power in powers]
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    if low == high:
+        return [low]
+    size = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if (high - low) / (size * factor) <= 6)
+    return [step * index for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def _choice_axis(name: str, values: Sequence[Any], order: np.ndarray) -> Axis:
     texts = np.array([text(value) for value in values])
-    choices = list(dict.fromkeys(text(value) for value in known)) or sorted(set(texts.tolist()) - {"–"}, key=_naturally)
-    choices = (["–"] if "–" in texts else []) + choices
-    step = 1 / max(len(choices), 1)
+    if _is_numeric(values):
+        choices = list(dict.fromkeys(text(value) for value in sorted(set(values) - {None})))
+    else:
+        choices = sorted(set(texts.tolist()) - {"–"}, key=_naturally)
+    choices = ["–"] * ("–" in texts) + choices
+    step = 1 / len(choices)
     ticks = [((index + 0.5) * step, choice) for index, choice in enumerate(choices)]
     places = np.zeros(len(values))
     for centre, choice in ticks:
@@ -285,23 +306,3 @@ def _choice_axis(name: str, values: Sequence[Any], known: Sequence[float], order
 def _naturally(label: str) -> list[Any]:
     """Sorts 32-32 before 128-128."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", label)]
-
-
-def _decades(low: float, high: float) -> list[float]:
-    powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
-    return [10.0**power for power in powers]
-
-
-def _round_numbers(low: float, high: float) -> list[float]:
-    if low == high:
-        return []
-    size = 10.0 ** math.floor(math.log10((high - low) / 4))
-    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if (high - low) / (size * factor) <= 6)
-    return [step * index for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-
-
-def axes(trials: Sequence[Trial], metric: str, importance: Mapping[str, float | None], order: np.ndarray) -> list[Axis]:
-    """The varying parameters, unknown and little importance first, and the score as the last axis."""
-    names = sorted(parameters(trials)[0], key=lambda name: importance.get(name) or 0.0)
-    columns = [parameter_axis(name, _column(trials, name), order) for name in names]
-    return [*columns, number_axis(metric, [score(trial) for trial in trials], percent=is_accuracy(trials))]

@@ -7,23 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlp_jax.reports import insights
+from mlp_jax.reports import insights, plots
 from mlp_jax.reports.insights import Trial
-from mlp_jax.reports.plots import (
-    BLUE,
-    GREY,
-    INK,
-    MUTED,
-    ORANGE,
-    dress,
-    floats,
-    legend,
-    message,
-    new_figure,
-    percent,
-    plain,
-    save,
-)
+from mlp_jax.reports.plots import BLUE, DASHED, GREY, INK, MUTED, ORANGE, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,19 +17,16 @@ if TYPE_CHECKING:
 
 def history(trials: Sequence[Trial], metric: str, path: str | Path, larger_is_better: bool = True) -> None:
     """The score of every run in the order of creation, and the best so far."""
-    figure, (axes,) = new_figure(9.6, 4.6)
+    figure, (axes,) = plots.new_figure(9.6, 4.6)
     trials = sorted(trials, key=lambda trial: trial["number"])
     numbers = np.array([trial["number"] for trial in trials], float)
-    scores = floats([insights.score(trial) for trial in trials])
+    scores = plots.floats([insights.score(trial) for trial in trials])
     size = 26 if len(trials) <= 500 else 7
     status = np.array([str(trial.get("status")) for trial in trials])
-    for name, color, label in (("finished", BLUE, "finished"), ("pruned", GREY, "pruned")):
-        chosen = (status == name) & np.isfinite(scores)
-        if chosen.any():
-            axes.scatter(
-                numbers[chosen], scores[chosen], s=size, color=color, alpha=0.65, linewidth=0, label=label, zorder=3
-            )
-    finished = np.flatnonzero((status == "finished") & np.isfinite(scores))
+    finished, pruned = (np.flatnonzero((status == s) & np.isfinite(scores)) for s in ("finished", "pruned"))
+    for own, color, label in ((finished, BLUE, "finished"), (pruned, GREY, "pruned")):
+        if len(own):
+            axes.scatter(numbers[own], scores[own], size, color, alpha=0.65, linewidth=0, label=label, zorder=3)
     if len(finished):
         best = (np.maximum if larger_is_better else np.minimum).accumulate(scores[finished])
         x = np.append(numbers[finished], numbers.max())
@@ -55,31 +38,16 @@ def history(trials: Sequence[Trial], metric: str, path: str | Path, larger_is_be
             transform=axes.get_xaxis_transform(), clip_on=False, label="diverged or failed",
         )  # fmt: skip
     if insights.is_accuracy(trials):
-        percent(axes.yaxis)
+        plots.percent(axes.yaxis)
         if np.nanmin(scores[finished], initial=1) < insights.POOR:
-            axes.axhline(insights.POOR, color=ORANGE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-            axes.annotate(
-                "65 %",
-                (1, insights.POOR),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, -3),
-                textcoords="offset points",
-                fontsize=10,
-                color=ORANGE,
-            )
-    dress(axes, "run, in the order of creation", metric, f"{len(finished):,} finished runs of {len(trials):,}")
+            axes.axhline(insights.POOR, color=ORANGE, linewidth=1, linestyle=DASHED, zorder=1)
+            plots.note(axes, "65 %", (1, insights.POOR), (4, -3), xycoords=("axes fraction", "data"), color=ORANGE)
+    plots.dress(axes, "run, in the order of creation", metric, f"{len(finished):,} finished runs of {len(trials):,}")
     if len(finished) or lost.any():
-        legend(axes, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, borderaxespad=0.1)
+        plots.legend(axes, handlelength=1.8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, borderaxespad=0.1)
     else:
-        message(axes, "no run has finished")
-    save(figure, path)
-
-
-def shades(order: np.ndarray) -> np.ndarray:
-    """Orange for the worst runs, grey in the middle, blue for the best: (n,) in 0 … 1 -> (n, 3)."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("score", [ORANGE, "#d9c3b0", "#b9cfdd", BLUE])(order)[:, :3]
+        plots.message(axes, "no run has finished")
+    plots.save(figure, path)
 
 
 def parallel_coordinates(
@@ -91,111 +59,87 @@ def parallel_coordinates(
 ) -> None:
     """One line a run through the values of its parameters to its score; the most important parameter next to it."""
     from matplotlib.collections import LineCollection
+    from matplotlib.colors import LinearSegmentedColormap
 
     order = insights.score_order(trials, larger_is_better)
     columns = insights.axes(trials, metric, importance, order)
-    figure, (axes,) = new_figure(max(6.0, 1.25 * len(columns)), 5.2)
     if len(columns) < 2:
-        message(axes, "parallel coordinates need two runs that differ")
-        figure.set_size_inches(6, 1.5)
-        save(figure, path)
-        return
+        figure, (axes,) = plots.new_figure(6, 1.5)
+        plots.message(axes, "parallel coordinates need two runs that differ")
+        return plots.save(figure, path)
+    figure, (axes,) = plots.new_figure(max(6.0, 1.25 * len(columns)), 5.2)
     axes.axis("off")
     drawn = np.argsort(order, kind="stable")
     places = np.array([column.places for column in columns]).T[drawn]
     x = np.broadcast_to(np.arange(len(columns)), places.shape)
     alpha = float(np.clip(60 / len(trials), 0.06, 0.6))
-    axes.add_collection(
-        LineCollection(list(np.stack([x, places], axis=-1)), colors=shades(order)[drawn], linewidths=1.1, alpha=alpha)
-    )
+    shades = LinearSegmentedColormap.from_list("score", [ORANGE, "#d9c3b0", "#b9cfdd", BLUE])(order[drawn])[:, :3]
+    runs = LineCollection(list(np.stack([x, places], axis=-1)), colors=shades, linewidths=1.1, alpha=alpha)
+    axes.add_collection(runs)
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
     for place, column in enumerate(columns):
-        _axis(axes, place, column, last=place == len(columns) - 1)
+        axes.plot([place, place], [0, 1], color=MUTED, linewidth=1)
+        weight = "bold" if place == len(columns) - 1 else "normal"
+        name = "\n".join(textwrap.wrap(plain(column.name, 30), 13))
+        plots.put_text(axes, place, 1.04, name, 10.5, va="bottom", weight=weight)
+        for at, label in column.ticks:
+            axes.plot([place - 0.03, place + 0.03], [at, at], color=MUTED, linewidth=1)
+            plots.put_text(axes, place + 0.05, at, plain(label, 14), 9, ha="left", bbox=box)
     axes.set(xlim=(-0.3, len(columns) - 0.55), ylim=(-0.05, 1.03))
-    axes.set_title(
-        f"{len(trials):,} runs, from the worst (orange) to the best (blue)",
-        fontsize=12.5,
-        color=INK,
-        loc="left",
-        pad=44,
-    )
-    save(figure, path)
+    plots.heading(axes, f"{len(trials):,} runs, from the worst (orange) to the best (blue)", pad=44)
+    plots.save(figure, path)
 
 
-def _axis(axes: "Axes", place: float, column: insights.Axis, last: bool) -> None:
-    axes.plot([place, place], [0, 1], color=MUTED, linewidth=1)
-    name = "\n".join(textwrap.wrap(plain(column.name, 30), 13))
-    weight = "bold" if last else "normal"
-    axes.text(place, 1.04, name, ha="center", va="bottom", fontsize=10.5, color=INK, weight=weight)
-    for at, label in column.ticks:
-        axes.plot([place - 0.03, place + 0.03], [at, at], color=MUTED, linewidth=1)
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
-        axes.text(place + 0.05, at, plain(label, 14), va="center", fontsize=9, color=INK, bbox=box)
+def _columns(axes: "Axes", names: Sequence[str], values: Sequence[float], colors: Sequence[str]) -> None:
+    """Level bars, one a name, the first at the foot."""
+    axes.barh(range(len(names)), values, color=colors, height=0.66)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", labelcolor=INK, length=0, labelsize=10.5)
+    axes.margins(y=0.01)
 
 
 def importance(
     correlations: Mapping[str, float | None], importances: Mapping[str, float | None], metric: str, path: str | Path
 ) -> None:
     """Bars: the importance of every parameter (a share of 1), and its rank correlation with the score."""
-    rows = [(name, value) for name, value in correlations.items() if value is not None]
-    rows.sort(key=lambda row: row[1])
-    shares = sorted(((name, value) for name, value in importances.items() if value), key=lambda row: row[1])
-    figure, (left, right) = new_figure(11.5, max(2.6, 1.2 + 0.3 * max(len(rows), len(shares))), 1, 2)
+    rows = sorted(((n, v) for n, v in correlations.items() if v is not None), key=lambda row: row[1])
+    shares = sorted(((n, v) for n, v in importances.items() if v), key=lambda row: row[1])
+    figure, (left, right) = plots.new_figure(11.5, max(2.6, 1.2 + 0.3 * max(len(rows), len(shares))), 2)
     for axes, bars, title in (
         (left, shares, "Importance of every hyperparameter"),
         (right, rows, f"Rank correlation with {metric}"),
     ):
-        values = [value for _, value in bars]
-        colors = [ORANGE if value < 0 else BLUE for value in values]
-        axes.barh(range(len(bars)), values, color=colors, height=0.66)
-        dress(axes, "", "", title, grid="x")
-        axes.set_yticks(range(len(bars)), [plain(name, 34) for name, _ in bars])
-        axes.tick_params(axis="y", labelcolor=INK, length=0, labelsize=10.5)
-        axes.margins(y=0.01)
+        plots.dress(axes, "", "", title, grid="x")
+        colors = [ORANGE if value < 0 else BLUE for _, value in bars]
+        _columns(axes, [plain(name, 34) for name, _ in bars], [value for _, value in bars], colors)
         if not bars:
-            axes.set_xticks([])
-            message(axes, "too few finished runs to tell")
+            plots.message(axes, "too few finished runs to tell")
     if rows:
         right.axvline(0, color=MUTED, linewidth=1)
-    save(figure, path)
+    plots.save(figure, path)
 
 
 def separators(trials: Sequence[Trial], path: str | Path) -> None:
     """For every value of every parameter the share of its runs that are poor, against the share of all runs."""
     rows = insights.judged(trials)
-    found = insights.separators(trials) if rows else []
-    found = sorted(found, key=lambda row: row.poor / row.runs)
-    figure, (axes,) = new_figure(9.0, max(2.8, 1.3 + 0.28 * len(found)))
+    found = sorted(insights.separators(trials) if rows else [], key=lambda row: row.poor / row.runs)
+    figure, (axes,) = plots.new_figure(9.0, max(2.8, 1.3 + 0.28 * len(found)))
     overall = float(np.mean([poor for _, poor in rows])) if rows else 0.0
-    share = [row.poor / row.runs for row in found]
+    shares = [row.poor / row.runs for row in found]
+    below = f"share of the runs below {100 * insights.POOR:.0f} % (or diverged)"
+    plots.dress(axes, below, "", "What separates the poor runs", grid="x")
     colors = [{1: ORANGE, -1: BLUE, 0: GREY}[row.side] for row in found]
-    axes.barh(range(len(found)), share, color=colors, height=0.66)
+    _columns(axes, [plain(row.label, 40) for row in found], shares, colors)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     for place, row in enumerate(found):
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-        shown = f"{row.poor:,} of {row.runs:,}"
-        axes.text(row.poor / row.runs + 0.008, place, shown, va="center", fontsize=9.5, color=MUTED, bbox=box)
-    dress(
-        axes,
-        f"share of the runs below {100 * insights.POOR:.0f} % (or diverged)",
-        "",
-        "What separates the poor runs",
-        grid="x",
-    )
-    axes.set_yticks(range(len(found)), [plain(row.label, 40) for row in found])
-    axes.tick_params(axis="y", labelcolor=INK, length=0, labelsize=10.5)
-    axes.margins(y=0.01)
-    percent(axes.xaxis)
-    axes.set_xlim(0, max([*share, overall, 0.05]) * 1.18)
+        said = f"{row.poor:,} of {row.runs:,}"
+        plots.put_text(axes, shares[place] + 0.008, place, said, 9.5, MUTED, ha="left", bbox=box)
+    plots.percent(axes.xaxis)
+    axes.set_xlim(0, max([*shares, overall, 0.05]) * 1.18)
     if found:
-        axes.axvline(overall, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        axes.annotate(
-            f"all runs: {100 * overall:.0f} %",
-            (overall, 0),
-            xytext=(5, 4),
-            textcoords="offset points",
-            xycoords=("data", "axes fraction"),
-            fontsize=10,
-            color=INK,
-        )
+        axes.axvline(overall, color=INK, linewidth=1.2, linestyle=DASHED)
+        said = f"all runs: {100 * overall:.0f} %"
+        plots.note(axes, said, (overall, 0), (5, 4), xycoords=("data", "axes fraction"), color=INK)
     else:
-        message(axes, "no parameter varies among the finished runs")
-    save(figure, path)
+        plots.message(axes, "no parameter varies among the finished runs")
+    plots.save(figure, path)

@@ -127,7 +127,6 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         with interruptible(folder):
             members, population = train_seeds(config, folder, dataset)
         records, compile_seconds = mean_records(members), population.compiler.seconds
-        workdir.write_jsonl(folder / "metrics.jsonl", records)
         for record in records:
             tracker.log(record, record["epoch"])
         lanes = [member.lane for member in members if member.lane is not None]
@@ -138,6 +137,7 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         lanes = [lane]
     if not first:
         return {}
+    workdir.write_jsonl(folder / "metrics.jsonl", records)  # on the disk, as appended lines may not be yet
     images, labels = load_test(dataset)
     tests = [evaluate_on(task.static, jax.device_get(x.best.params), images, labels, dataset.scale) for x in lanes]
     summary = {
@@ -157,19 +157,15 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
 
 def write_evaluation(path: Path, part: str, dataset: Dataset, tested: Tested, images: Any, labels: Any) -> None:
     """evaluation.json: figures, confusion matrix, samples and the most confident mistakes with their pixels."""
-    predicted = tested.probabilities.argmax(axis=-1)
+    probabilities = tested.probabilities
     content = report.evaluation(
         part,
         dataset.class_names,
         dataset.image_shape,
         tested.confusion,
         {name: getattr(tested.scores, name) for name in ("precision", "recall", "f1")},
-        images,
-        labels,
-        predicted,
-        tested.probabilities.max(axis=-1),
-        dataset.train_images,
-        dataset.train_labels,
+        report.Predictions(images, labels, probabilities.argmax(axis=-1), probabilities.max(axis=-1)),
+        (dataset.train_images, dataset.train_labels),
     )
     figures = {"dataset": dataset.name, "count": len(labels), "loss": tested.loss, "accuracy": tested.accuracy}
     workdir.write_json(path, {**figures, **content})

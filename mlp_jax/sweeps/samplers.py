@@ -8,7 +8,7 @@ import hashlib
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
@@ -24,14 +24,15 @@ MISSES = 10_000  # draws in a row that bring nothing new, after which uneven cho
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a search may know of a trial: its parameters and, once it has ended, its metric."""
+class Trial:
+    """A trial: what it varies and, once it has ended, what came of it. Its test accuracy is kept elsewhere."""
 
     number: int
     params: Params
-    status: str  # running, finished, pruned or diverged
-    value: float = math.nan
+    status: str = "running"  # then finished, pruned or diverged
+    value: float = math.nan  # the metric
     at_brackets: dict[int, float] = field(default_factory=dict)  # the metric at those epochs that stop trials early
+    result: dict[str, Any] = field(default_factory=dict)  # anything else that was told
 
 
 def sequence(space: Space, seed: int) -> Callable[[int], Params | None]:
@@ -101,29 +102,27 @@ def key(params: Params) -> tuple[Any, ...]:
     return tuple(params.values())
 
 
-def bayes(space: Space, seed: int, trials: Sequence[Told], count: int, worker: int = 0) -> list[Params]:
+def bayes(space: Space, seed: int, trials: Sequence[Trial], count: int, worker: int = 0) -> list[Params]:
     """The next `count` configurations by TPE, fewer where the space has no more; a function of its arguments.
 
     J. Bergstra et al., Algorithms for Hyper-Parameter Optimization, NIPS (2011). Trials that run, those proposed in the
     same call among them, count as poor ("constant liar"), so that a batch spreads. Until 10 have ended, random.
     """
-    if count <= 0:  # a worker that waits for the others asks again and again
-        return []
     import optuna
 
-    distributions = {name: optuna_distribution(distribution) for name, distribution in space.parameters.items()}
+    distributions = optuna_distributions(space)
     stream = hashlib.shake_128(f"{seed}/{len(trials)}/{worker}".encode()).digest(4)
     study = _memory_study(space, trials, optuna.samplers.TPESampler(seed=int.from_bytes(stream)))
     seen = {key(trial.params) for trial in trials}
     proposed: list[Params] = []
     while len(proposed) < count:
         trial = study.ask(distributions)
-        params = unseen(space, _snapped(space, trial.params), seen, seed)
+        params = unseen(space, snapped(space, trial.params), seen, seed)
         if params is None:
             break
         if params != trial.params:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)  # the liar has to know the place really taken
-            _add(study, distributions, Told(len(trials) + len(proposed), params, "running"))
+            study.add_trial(frozen(Trial(len(trials) + len(proposed), params), distributions))
         seen.add(key(params))
         proposed.append(params)
     return proposed
@@ -170,7 +169,7 @@ def worst_value(goal: str, values: Iterable[float]) -> float:
     return max(finite, default=1e6)
 
 
-def importance(space: Space, trials: Sequence[Told]) -> dict[str, float]:
+def importance(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
     """parameter -> its share of the metric's variance over the finished trials; zeros where nothing varies.
 
     F. Hutter, H. Hoos, K. Leyton-Brown, An Efficient Approach for Assessing Hyperparameter Importance, ICML (2014).
@@ -189,8 +188,13 @@ def importance(space: Space, trials: Sequence[Told]) -> dict[str, float]:
     return shares | {name: float(share) for name, share in found.items() if math.isfinite(share)}
 
 
-def optuna_distribution(distribution: Distribution) -> "optuna.distributions.BaseDistribution":
-    """The distribution as Optuna knows it; a quantised logarithmic one, which it lacks, without its quanta."""
+def optuna_distributions(space: Space) -> "dict[str, optuna.distributions.BaseDistribution]":
+    """The distributions of all parameters as Optuna knows them."""
+    return {name: _optuna_distribution(distribution) for name, distribution in space.parameters.items()}
+
+
+def _optuna_distribution(distribution: Distribution) -> "optuna.distributions.BaseDistribution":
+    """A quantised logarithmic distribution, which Optuna lacks, loses its quanta; `snapped` gives them back."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if distribution.choices:
@@ -205,35 +209,37 @@ def optuna_distribution(distribution: Distribution) -> "optuna.distributions.Bas
     return FloatDistribution(low, high, step=distribution.step)
 
 
-def _snapped(space: Space, params: Params) -> Params:
+def snapped(space: Space, params: Params) -> Params:
+    """Parameters that Optuna gives, as the space has them: in its order, each an allowed value."""
     return {name: params[name] if d.choices else d.snap(params[name]) for name, d in space.parameters.items()}
 
 
-def _memory_study(space: Space, trials: Sequence[Told], sampler: Any) -> "optuna.Study":
-    """The trials in memory; a diverged one with the worst value of all, whenever it was told."""
+def frozen(
+    trial: Trial, distributions: dict[str, Any], attributes: dict[str, Any] | None = None
+) -> "optuna.trial.FrozenTrial":
+    """The trial as Optuna has it, to be added to a study of these `optuna_distributions`."""
+    from optuna.trial import TrialState, create_trial
+
+    states = {"running": TrialState.RUNNING, "pruned": TrialState.PRUNED}
+    return create_trial(
+        state=states.get(trial.status, TrialState.COMPLETE),
+        value=None if trial.status == "running" else trial.value,
+        params=trial.params,
+        distributions=distributions,
+        intermediate_values=trial.at_brackets,
+        user_attrs=attributes,
+    )
+
+
+def _memory_study(space: Space, trials: Sequence[Trial], sampler: Any) -> "optuna.Study":
+    """The trials in memory, by number; a diverged one has the worst value of all, whenever it was told."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction=optuna.study.StudyDirection[space.goal.upper()], sampler=sampler)
-    distributions = {name: optuna_distribution(distribution) for name, distribution in space.parameters.items()}
     worst = worst_value(space.goal, (trial.value for trial in trials if trial.status == "finished"))
+    distributions = optuna_distributions(space)
     for trial in sorted(trials, key=lambda trial: trial.number):
-        value = worst if trial.status == "diverged" else trial.value
-        _add(study, distributions, Told(trial.number, trial.params, trial.status, value, trial.at_brackets))
+        trial = replace(trial, value=worst) if trial.status == "diverged" else trial
+        study.add_trial(frozen(trial, distributions))
     return study
-
-
-def _add(study: "optuna.Study", distributions: dict[str, Any], trial: Told) -> None:
-    from optuna.trial import TrialState, create_trial
-
-    states = {"running": TrialState.RUNNING, "pruned": TrialState.PRUNED}
-    state = states.get(trial.status, TrialState.COMPLETE)
-    study.add_trial(
-        create_trial(
-            state=state,
-            value=None if trial.status == "running" else trial.value,
-            params=trial.params,
-            distributions=distributions,
-            intermediate_values=trial.at_brackets,
-        )
-    )

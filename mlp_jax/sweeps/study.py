@@ -1,44 +1,39 @@
-"""A search as its worker sees it: ask for trials, train them, tell what came of them.
+"""A study as its worker sees it: ask for a batch of trials, train them, tell what came of them.
 
     study = open_study(space, workdir, config.storage, config.seed)
     while not study.finished():
-        trials = study.ask(count)  # none: other workers' trials are still running; wait a little
+        trials = study.ask()  # none: other workers are still at theirs; wait a little
         study.tell([(trial, train(trial)) for trial in trials])
 
-With one worker a study killed at any moment and opened again is the undisturbed one: a batch is claimed at once, its
-proposals follow from the seed and from the trials told before it, and trials that were running come back first.
+Two lists hold everything, and both only grow. A row is a trial, written once, when it has ended. A claim says that a
+worker takes the next batch (the n-th has the trials from n·size on), or a batch whose worker seems to be dead. Nothing
+has to be undone after a kill: a worker that starts again finds its batch and which trials of it are missing. Proposals
+follow from the seed and the rows, so one worker's study is the undisturbed one however often it was killed.
 """
 
+import json
 import math
+import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlp_jax.errors import UserError
-from mlp_jax.sweeps import samplers as proposals
-from mlp_jax.sweeps.database import open_storage
-from mlp_jax.sweeps.samplers import Params, Told
+from mlp_jax.files.workdir import dumps
+from mlp_jax.sweeps import samplers
+from mlp_jax.sweeps.samplers import Params, Trial
 from mlp_jax.sweeps.space import Space
-from mlp_jax.sweeps.storage import Row, Storage
 
-HEARTBEAT_SECONDS = 15.0
-MISSED_BEATS = 4  # after so many a worker counts as dead
+if TYPE_CHECKING:
+    from mlp_jax.sweeps.journal import Storage
+
+BATCH = {"grid": 48, "random": 48, "bayes": 8}  # trials taken at once; TPE learns only between batches
+LEAST_PATIENCE = 60.0  # seconds in which no trial of a batch ends, before its worker seems dead
 TEST_ACCURACY = "test/accuracy"  # the attribute that nothing here reads but `test_accuracies`
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What to train: `overrides` are config fields, `params` what is searched, as the study has it."""
-
-    number: int
-    name: str
-    params: Params
-    overrides: dict[str, Any]
-    row: Row
 
 
 @dataclass(frozen=True)
@@ -55,38 +50,72 @@ class Outcome:
     test_accuracy: float | None = None
 
 
-class Study:
-    """One worker's ask and tell on a study."""
+@dataclass
+class Batch:
+    """Who works on a batch, how often it was taken over, and what TPE proposed for it."""
 
-    def __init__(self, space: Space, seed: int, storage: Storage, place: int, heartbeat_seconds: float) -> None:
+    worker: str
+    params: list[Params] | None
+    redone: int = 0
+
+
+class Study:
+    """One worker's ask and tell."""
+
+    def __init__(self, space: Space, seed: int, storage: "Storage", worker: str) -> None:
         self.space = space
         self.seed = seed
-        self.storage = storage
-        self.heartbeat_seconds = heartbeat_seconds
-        self._place = place  # among the study's workers, in the order in which they came
-        self._sequence = None if space.method == "bayes" else proposals.sequence(space, seed)
-        self._left_over: list[Row] | None = None  # None: not looked up yet
-        self._earlier: dict[int, list[dict[int, float]]] = {}  # the batch under way -> what trials before it came to
-        self._exhausted = False
-        self._looked = -math.inf  # when dead workers were last looked for
+        self.worker = worker
+        self.size = space.batch or BATCH[space.method]
+        self._storage = storage
+        self._rows = storage.entries(space.name, space.goal)
+        self._claims = storage.entries(f"{space.name}, claims", space.goal)
+        self._distributions = samplers.optuna_distributions(space)
+        self._sequence = None if space.method == "bayes" else samplers.sequence(space, seed)
+        self._trials: dict[int, Trial] = {}
+        self._test_accuracies: dict[int, float] = {}
+        self._workers: list[str] = []  # in the order in which they came
+        self._batches: list[Batch] = []
+        self._over = False
+        self._moved, self._slowest = time.monotonic(), 0.0  # the last ask or tell; the longest from one to a tell
+        self._waited: dict[int, tuple[tuple[int, int], float]] = {}  # batch -> how far it was, and since when
 
-    def ask(self, count: int) -> list[Trial]:
-        """Up to `count` trials that are this worker's to train; none where there are none at present.
+    def join(self, search: dict[str, Any]) -> None:
+        """Makes this worker one of the study's; refuses a study of another search."""
+        search = search | {"batch": self.size}
+        known = self._storage.attempt(lambda: self._rows.settle("search", search))
+        changed = [name for name in search if known.get(name) != search[name]]
+        if changed:
+            raise UserError(
+                f"storage: {self._storage.shown} holds a sweep with another {', '.join(changed)}; "
+                "allowed: that sweep, another --workdir, or in a shared database another sweep.name"
+            )
+        self._storage.attempt(self._read_claims)
+        self._storage.attempt(self._read_rows)
+        if self.worker not in self._workers:
+            self._claim()
 
-        First those that an earlier life of this worker left running, then those of dead workers, then new ones. In
-        bayesian search each call sees what has been told: tell the last batch before asking for the next.
+    def ask(self) -> list[Trial]:
+        """The trials of a batch that are this worker's to train; none where there are none at present.
+
+        First what an earlier life of this worker left, then a new batch, then one whose worker seems dead. In bayesian
+        search a batch is proposed from what has been told: tell the last one before asking for the next.
         """
-        if count < 1:
-            return []
-        if self._left_over is None:
-            self._left_over = self.storage.left_over()
-        rows, self._left_over = self._left_over[:count], self._left_over[count:]
-        if not rows and time.monotonic() - self._looked > self.heartbeat_seconds:
-            rows = self._inherit(count)
-        rows = rows or self._new(count) or self._inherit(count)
-        if self.storage.held:
-            self.storage.beat(self.heartbeat_seconds)
-        return [Trial(row.number, self._name(row), row.params, self.space.overrides(row.params), row) for row in rows]
+        self._storage.attempt(self._read_claims)
+        mine = self._mine()
+        if not mine and self._more():
+            self._claim(params=self._proposals())
+            mine = self._mine()
+        if not mine:
+            self._storage.attempt(self._read_rows)
+            left = self._left_behind()
+            if left is not None:
+                self._claim(redo=left, time=self._batches[left].redone)
+                mine = self._mine()
+        self._over = not mine and not self._more() and not self._running()
+        self._storage.close()
+        self._moved = time.monotonic()
+        return mine
 
     def should_stop(self, trial: Trial, history: Sequence[float]) -> bool:
         """Whether early_terminate ends the trial after the epochs of `history`, the metric after each, from epoch 1.
@@ -94,153 +123,181 @@ class Study:
         It is compared with the trials of earlier batches alone, so that the order in which lanes of a batch get there
         does not matter. (With batches of one trial that is W&B's own comparison.)
         """
-        early = self.space.early_terminate
+        early, first = self.space.early_terminate, trial.number // self.size * self.size
         if early is None or len(history) not in early.brackets:
             return False
-        batch = trial.row.attributes["batch"]
-        if batch not in self._earlier:
-            rows = self.storage.rows()
-            self._earlier = {batch: [row.at_brackets for row in rows if row.attributes["batch"] < batch]}
-        return proposals.should_stop(early, self.space.goal, history, self._earlier[batch])
+        earlier = [other.at_brackets for other in self._trials.values() if other.number < first]
+        return samplers.should_stop(early, self.space.goal, history, earlier)
 
     def tell(self, outcomes: Sequence[tuple[Trial, Outcome]]) -> None:
-        """Writes what came of trials, all at once; drops, with a line, what another worker has taken over."""
-        diverged = not all(math.isfinite(outcome.value) for _, outcome in outcomes)
-        values = [row.value for row in self.storage.rows() if row.status == "finished"] if diverged else []
-        values += [outcome.value for _, outcome in outcomes if not outcome.pruned]
-        worst = proposals.worst_value(self.space.goal, [value for value in values if value is not None])
-        for row in self.storage.finish([self._ended(trial, outcome, worst) for trial, outcome in outcomes]):
-            print(f"{self._name(row)} (trial {row.number}) is dropped: another worker took it over", file=sys.stderr)
+        """Writes what came of trials; says in a line what does not count, as another worker was faster with it."""
+        ended = [self._ended(trial, outcome) for trial, outcome in outcomes]
+        finished = [trial.value for trial in [*self._trials.values(), *ended] if trial.status == "finished"]
+        worst = samplers.worst_value(self.space.goal, finished)
+        ended = [replace(trial, value=worst) if trial.status == "diverged" else trial for trial in ended]  # not NaN
+        for trial, (_, outcome) in zip(ended, outcomes, strict=True):
+            attributes = {"index": trial.number, "status": trial.status, "result": trial.result}
+            if outcome.test_accuracy is not None:
+                attributes[TEST_ACCURACY] = float(outcome.test_accuracy)
+            row = samplers.frozen(trial, self._distributions, attributes)
+            self._storage.attempt(partial(self._rows.add, row))
+        self._storage.attempt(self._read_rows)
+        for trial in ended:
+            if self._trials[trial.number] != trial:
+                name = self.space.trial_name(trial.number, trial.params)
+                print(f"{name} (trial {trial.number}) is dropped: another worker took it over", file=sys.stderr)
+        self._storage.close()
+        now = time.monotonic()
+        self._moved, self._slowest = now, max(self._slowest, now - self._moved)
 
     def finished(self) -> bool:
-        """Whether there is nothing left to ask for, nor another worker that might die with a trial unfinished."""
-        return self._exhausted and not self.storage.running()
+        """Whether the last `ask` found nothing to train, nor another worker that might die with a trial unfinished."""
+        return self._over
 
     def trials(self) -> list[dict[str, Any]]:
         """Every trial that has ended, by number: number, name, parameters, metric, status, and its `result`."""
-        return [self._line(row) for row in self.storage.rows() if row.status != "running"]
+        return [self._line(self._trials[number]) for number in sorted(self._trials)]
 
     def best(self) -> dict[str, Any] | None:
         """The finished trial with the best metric, the first on ties, with the config fields that make it."""
-        ended = [(row.value, row) for row in self.storage.rows() if row.status == "finished" and row.value is not None]
-        if not ended:
-            return None
-        _, row = (max if self.space.goal == "maximize" else min)(ended, key=itemgetter(0))
-        return self._line(row) | {"config": self.space.overrides(row.params)}
+        best = self._best()
+        return self._line(best) | {"config": self.space.overrides(best.params)} if best else None
 
     def test_accuracies(self) -> dict[int, float]:
         """number -> test accuracy, of the trials that were told with one."""
-        rows = self.storage.rows()
-        return {row.number: row.attributes[TEST_ACCURACY] for row in rows if TEST_ACCURACY in row.attributes}
+        return dict(self._test_accuracies)
 
     def importance(self) -> dict[str, float]:
         """parameter -> its share of the metric's variance over the finished trials."""
-        return proposals.importance(self.space, [_told(row) for row in self.storage.rows()])
+        return samplers.importance(self.space, list(self._trials.values()))
 
     def close(self) -> None:
-        """Stops the heartbeat and lets go of the database."""
-        self.storage.close()
+        """Lets go of the storage."""
+        self._storage.close()
 
-    def _name(self, row: Row) -> str:
-        return self.space.trial_name(row.number, row.params)
+    def _mine(self) -> list[Trial]:
+        """What is missing of the first unfinished batch of this worker."""
+        own = (number for number, batch in enumerate(self._batches) if batch.worker == self.worker)
+        return next(filter(None, map(self._missing, own)), [])
 
-    def _line(self, row: Row) -> dict[str, Any]:
-        metric = None if row.status == "diverged" else row.value
-        line = {"number": row.number, "name": self._name(row), "parameters": row.params, "metric": metric}
-        return line | {"status": row.status} | row.attributes.get("result", {})
+    def _running(self) -> list[Trial]:
+        """The trials that some worker has taken and not told."""
+        return [trial for number in range(len(self._batches)) for trial in self._missing(number)]
 
-    def _inherit(self, count: int) -> list[Row]:
-        self._looked = time.monotonic()
-        return self.storage.take_over(count, MISSED_BEATS * self.heartbeat_seconds) if self.storage.worker else []
+    def _missing(self, batch: int) -> list[Trial]:
+        """The trials of a batch that have not ended."""
+        first, cap, proposed = batch * self.size, self.space.cap, self._batches[batch].params
+        last = first + self.size if cap is None else min(first + self.size, cap)
+        missing = []
+        for number in range(first, last):
+            if number not in self._trials:
+                params = (
+                    self._sequence(number) if self._sequence else dict(enumerate(proposed or [], first)).get(number)
+                )
+                missing += [Trial(number, params)] if params is not None else []
+        return missing
 
-    def _new(self, count: int) -> list[Row]:
-        if self._exhausted:
-            return []
-        propose = self._next if self._sequence else self._drafts(count)
-        rows = [] if self._target_reached() else self.storage.claim(count, propose, self.space.trial_name)
-        self._exhausted = not rows
-        return rows
-
-    def _next(self, first: int, count: int) -> list[Params]:
-        """Grid and random: the elements of the sequence from the first number that is free."""
-        assert self._sequence is not None
-        last = first + count if self.space.cap is None else min(first + count, self.space.cap)
-        found = (self._sequence(number) for number in range(first, last))
-        return [params for params in found if params is not None]
-
-    def _drafts(self, count: int) -> Callable[[int, int], list[Params]]:
-        """Bayes: what TPE proposes, thought out before the study is locked, less what others have claimed by then."""
-        told = [_told(row) for row in self.storage.rows()]
-        cap = len(told) + count if self.space.cap is None else self.space.cap
-        drafts = proposals.bayes(self.space, self.seed, told, min(count, cap - len(told)), self._place)
-
-        def propose(first: int, count: int) -> list[Params]:
-            taken = {proposals.key(row.params) for row in self.storage.rows()} if first > len(told) else set()
-            kept: list[Params] = []
-            for draft in drafts[: max(0, cap - first)]:
-                params = proposals.unseen(self.space, draft, taken, self.seed)
-                if params is not None:
-                    taken.add(proposals.key(params))
-                    kept.append(params)
-            return kept
-
-        return propose
-
-    def _target_reached(self) -> bool:
-        target, best = self.space.target, self.best() if self.space.target is not None else None
-        if target is None or best is None:
+    def _more(self) -> bool:
+        """Whether there is another batch to take."""
+        first, best, target = len(self._batches) * self.size, self._best(), self.space.target
+        if best is not None and target is not None and self._loss(best.value) <= self._loss(target):
             return False
-        return bool(best["metric"] >= target if self.space.goal == "maximize" else best["metric"] <= target)
+        if self._sequence and self._sequence(first) is None:
+            return False
+        return self.space.cap is None or first < self.space.cap
 
-    def _ended(self, trial: Trial, outcome: Outcome, worst: float) -> Row:
-        finite = math.isfinite(outcome.value)
-        status = "diverged" if not finite else "pruned" if outcome.pruned else "finished"
-        early = self.space.early_terminate
-        epochs = enumerate(outcome.history, 1)
-        marks = {epoch: float(value) for epoch, value in epochs if early and epoch in early.brackets}
-        attributes = trial.row.attributes | {"status": status, "result": _finite(outcome.result)}
-        if outcome.test_accuracy is not None:
-            attributes[TEST_ACCURACY] = float(outcome.test_accuracy)
+    def _best(self) -> Trial | None:
+        finished = (trial for trial in self._trials.values() if trial.status == "finished")
+        return min(finished, key=lambda trial: (self._loss(trial.value), trial.number), default=None)
+
+    def _loss(self, value: float) -> float:
+        """The metric as something to be made small."""
+        return -value if self.space.goal == "maximize" else value
+
+    def _proposals(self) -> list[Params] | None:
+        """What TPE proposes for a whole batch, whatever the cap; grid and random have their sequence."""
+        if self._sequence:
+            return None
+        place = self._workers.index(self.worker)
+        return samplers.bayes(self.space, self.seed, [*self._trials.values(), *self._running()], self.size, place)
+
+    def _left_behind(self) -> int | None:
+        """A batch that has not moved for a minute at least, and three times as long as any of this worker's own."""
+        now, before, self._waited = time.monotonic(), self._waited, {}
+        for number, batch in enumerate(self._batches):
+            state = len(self._missing(number)), batch.redone
+            if state[0]:
+                known = before.get(number)
+                self._waited[number] = known if known and known[0] == state else (state, now)
+        patience = max(LEAST_PATIENCE, 3 * self._slowest)
+        left = [number for number, (_, since) in self._waited.items() if now - since > patience]
+        return random.choice(left) if left else None  # by chance, so that idle workers seldom want the same
+
+    def _claim(self, **what: Any) -> None:
+        """Enters a claim of this worker, then reads which of those made at once came first."""
+        self._storage.attempt(lambda: self._claims.note({"worker": self.worker} | what))
+        self._storage.attempt(self._read_claims)
+
+    def _read_claims(self) -> None:
+        for claim in self._claims.new():
+            said = claim.user_attrs
+            if "params" in said:
+                self._batches.append(Batch(said["worker"], said["params"]))
+            elif "redo" not in said:
+                self._workers.append(said["worker"])
+            elif said["time"] == self._batches[said["redo"]].redone:  # else another idle worker was first
+                batch = self._batches[said["redo"]]
+                batch.worker, batch.redone = said["worker"], batch.redone + 1
+
+    def _read_rows(self) -> None:
+        for row in self._rows.new():
+            said, params = row.user_attrs, samplers.snapped(self.space, row.params)
+            if said["index"] in self._trials:  # two workers did it at the same time; the first counts
+                continue
+            value = math.nan if row.value is None else row.value
+            told = Trial(said["index"], params, said["status"], value, row.intermediate_values, said["result"])
+            self._trials[told.number] = told
+            if TEST_ACCURACY in said:
+                self._test_accuracies[told.number] = said[TEST_ACCURACY]
+
+    def _ended(self, trial: Trial, outcome: Outcome) -> Trial:
+        """The trial with what came of it."""
+        finite, early = math.isfinite(outcome.value), self.space.early_terminate
+        marks = {
+            epoch: float(value)
+            for epoch, value in enumerate(outcome.history, 1)
+            if early and epoch in early.brackets and math.isfinite(value)
+        }
         return replace(
-            trial.row,
-            attributes=attributes,
-            value=float(outcome.value) if finite else worst,
-            at_brackets={epoch: value for epoch, value in marks.items() if math.isfinite(value)},
+            trial,
+            status="diverged" if not finite else "pruned" if outcome.pruned else "finished",
+            value=float(outcome.value),
+            at_brackets=marks,
+            result=json.loads(dumps(outcome.result)),
         )
 
+    def _line(self, trial: Trial) -> dict[str, Any]:
+        name = self.space.trial_name(trial.number, trial.params)
+        metric = None if trial.status == "diverged" else trial.value
+        line = {"number": trial.number, "name": name, "parameters": trial.params, "metric": metric}
+        return line | {"status": trial.status} | trial.result
 
-def open_study(
-    space: Space,
-    workdir: Path,
-    storage: str = "",
-    seed: int = 0,
-    config: str = "",
-    heartbeat_seconds: float = HEARTBEAT_SECONDS,
-) -> Study:
-    """The study of a sweep, made or found: in workdir/study.db, or in the database that `storage` names.
 
-    `config` is a fingerprint of what else decides a trial's numbers; a study begun under another one is refused, as is
-    one of another search or seed. A UserError says in a line what cannot be opened.
+def open_study(space: Space, workdir: Path, storage: str = "", seed: int = 0, config: str = "") -> Study:
+    """The study of a sweep, made or found: in workdir/study.journal, or where the URL `storage` says.
+
+    The journal in the workdir is this worker's alone. Processes with a file system in common share journal:///FILE or
+    sqlite:///FILE, any number of machines postgresql://… `config` is a fingerprint of what else decides a trial's
+    numbers; a study begun under another one is refused, as is one of another search or seed. UserError says in a line
+    what cannot be opened.
     """
-    kinds = {name: proposals.optuna_distribution(kind) for name, kind in space.parameters.items()}
-    opened = open_storage(storage, Path(workdir), space.name, space.goal, kinds)
+    from mlp_jax.sweeps.journal import open_storage, worker_name  # with Optuna, which is slow to import
+
+    opened = open_storage(storage, workdir)
     try:
-        place = opened.join(space.fingerprint() | {"seed": seed, "config": config})
+        study = Study(space, seed, opened, worker_name(workdir) if storage else "")
+        study.join(space.fingerprint() | {"seed": seed, "config": config})
     except UserError:
         opened.close()
         raise
-    return Study(space, seed, opened, place, heartbeat_seconds)
-
-
-def _told(row: Row) -> Told:
-    value = math.nan if row.value is None else row.value
-    return Told(row.number, row.params, row.status, value, row.at_brackets)
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for every number that JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return study

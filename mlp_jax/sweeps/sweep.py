@@ -1,10 +1,11 @@
-"""A sweep: asks the search for trials, trains them as a population, records each once."""
+"""A sweep: asks the study for trials, trains them as a population, tells what came of each."""
 
 import json
 import math
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -18,147 +19,152 @@ from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import open_tracker
 from mlp_jax.hparams import split_config
 from mlp_jax.lanes.evaluation import evaluate_on
+from mlp_jax.lanes.fit import Record
 from mlp_jax.lanes.population import Member, Population
-from mlp_jax.runs import config as configs
-from mlp_jax.runs import resume, runtime
-from mlp_jax.runs import run as experiment
+from mlp_jax.runs.config import EXTRAS, check, complete, fingerprint, to_json, validate, write
+from mlp_jax.runs.resume import write_card
+from mlp_jax.runs.run import check_against, load_for
+from mlp_jax.runs.run import run as train_run
+from mlp_jax.runs.runtime import announce
 from mlp_jax.runs.signals import interruptible
 from mlp_jax.schedules import DEPENDS_ON_LENGTH
-from mlp_jax.sweeps.database import check_url
 from mlp_jax.sweeps.dialect import parse, to_yaml
+from mlp_jax.sweeps.samplers import Trial
 from mlp_jax.sweeps.space import Space
-from mlp_jax.sweeps.study import Outcome, Study, Trial, open_study
+from mlp_jax.sweeps.study import Outcome, Study, open_study
 
-BATCH = {"grid": 48, "random": 48, "bayes": 8}  # trials claimed at once; TPE learns only between batches
-TELL_SECONDS = 2.0  # finished trials are written to the study together, at most this late
+TELL_SECONDS = 2.0  # trials that have ended are told together, at most this late
 WAIT_SECONDS = 2.0  # between two looks for trials that another worker may leave behind
 
 
 def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
     """Searches what `config.sweep` says in the workdir `folder`, or goes on with it; returns best.json's content.
 
-    The study is `folder/study.db`, or the database of `config.storage`, which several workers may share. All other
-    files of the folder are views of it. The test set is read only with `sweep.report_test`.
+    The study is `folder/study.journal`, or in `config.storage`, which several workers may share. All other files of
+    the folder are views of it. The test set is read only with `sweep.report_test`.
     """
-    space = parse(config.sweep.to_dict(), config, configs.check)
-    dataset = experiment.load_for(config, folder)
-    experiment.check_against(config, dataset)
+    space = parse(config.sweep.to_dict(), config, check)
+    dataset = load_for(config, folder)
+    check_against(config, dataset)
     if config.storage:
+        from mlp_jax.sweeps.journal import check_url  # with Optuna, which is slow to import
+
         check_url(config.storage)
     workdir.create(folder)
     with workdir.lock(folder):
-        configs.write(config, folder)
-        resume.write_card(folder, dataset)
-        defaults = configs.complete({})
-        workdir.write_bytes(folder / "sweep.yaml", to_yaml(space, config, defaults).encode())
-        plain = trial_config(config, {})
-        study = open_study(space, folder, config.storage, config.seed, configs.fingerprint(plain) + dataset.fingerprint)
+        write(config, folder)
+        write_card(folder, dataset)
+        workdir.write_bytes(folder / "sweep.yaml", to_yaml(space, config, complete({})).encode())
+        plain = fingerprint(trial_config(config, {})) + dataset.fingerprint
+        study = open_study(space, folder, config.storage, config.seed, plain)
         try:
-            runtime.announce(folder)
-            _search(config, space, study, dataset, folder)
+            announce(folder)
+            _search(config, study, dataset, folder)
             best = _write_views(config, study, folder)
-            _draw(study, folder, defaults)
+            _draw(study, folder)
         finally:
             study.close()
-    print(f"{folder}: {_result(study.space, best)}")
+    print(f"{folder}: {f'{_best_text(study)}; details in report.html' if best else 'no trial has finished'}")
     return best
 
 
 def trial_config(config: ConfigDict, overrides: dict[str, Any]) -> ConfigDict:
     """The config of one trial: the sweep's own without what makes it a sweep, with the trial's fields."""
-    fields = {name: value for name, value in config.to_dict().items() if name not in configs.EXTRAS}
+    fields = {name: value for name, value in config.to_dict().items() if name not in EXTRAS}
     return ConfigDict({**fields, **overrides})
 
 
-def _search(config: ConfigDict, space: Space, study: Study, dataset: Dataset, folder: Path) -> None:
+def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) -> None:
     population = Population(dataset, config.mesh)
-    test = load_test(dataset) if space.report_test else None
-    done = len(study.trials())
-    told: list[tuple[Trial, Outcome]] = []
-    with progress(space.cap or math.inf, "trials") as show, interruptible(folder):
+    test = load_test(dataset) if study.space.report_test else None
+    done, last = len(study.trials()), time.monotonic()
+    waiting: list[tuple[Trial, Outcome]] = []
+
+    def tell() -> None:
+        if waiting:
+            study.tell(waiting)
+            waiting.clear()
+            _write_views(config, study, folder)
+
+    with progress(study.space.cap or math.inf, "trials") as show, interruptible(folder):
         try:
             while not study.finished():
-                trials = study.ask(space.batch or BATCH[space.method])
+                trials = study.ask()
                 if not trials and not study.finished():
                     time.sleep(WAIT_SECONDS)
-                last = time.monotonic()
-                with closing(_train(config, space, study, population, trials)) as ended:
+                with closing(_train(config, study, population, trials)) as ended:
                     for trial, outcome, member in ended:
                         if test is not None and member is not None and math.isfinite(outcome.value):
-                            outcome = _with_test(outcome, member, dataset, test)
-                        told.append((trial, outcome))
+                            outcome = replace(outcome, test_accuracy=_test_accuracy(member, dataset, test))
+                        waiting.append((trial, outcome))
                         done += 1
                         if member is not None:
-                            _track(config, folder, trial, member)
+                            _track(config, folder, study.space.trial_name(trial.number, trial.params), member)
                         if time.monotonic() - last >= TELL_SECONDS:
-                            last = _tell(config, study, told, folder)
+                            tell()
+                            last = time.monotonic()
                         show(done, _best_text(study))
-                _tell(config, study, told, folder)
+                tell()
         except Interrupted:
-            _tell(config, study, told, folder)
+            tell()
             raise
 
 
-def _tell(config: ConfigDict, study: Study, told: list[tuple[Trial, Outcome]], folder: Path) -> float:
-    if told:
-        study.tell(told)
-        told.clear()
-        _write_views(config, study, folder)
-    return time.monotonic()
+@dataclass(eq=False)
+class Training:
+    """Trials that share a training, as they differ in num_epochs at most, and its lanes, one a seed."""
+
+    trials: list[Trial]
+    members: list[Member]
 
 
 def _train(
-    config: ConfigDict, space: Space, study: Study, population: Population, trials: Sequence[Trial]
+    config: ConfigDict, study: Study, population: Population, trials: Sequence[Trial]
 ) -> Generator[tuple[Trial, Outcome, Member | None]]:
     """Each trial as it ends, with its outcome and, where it had one to itself, its lane."""
-    groups = _groups(config, space, trials)
-    seeds = [_members(configs_of) for configs_of, _ in groups]
-    flat = [(group, seed) for group, members in enumerate(seeds) for seed in range(len(members))]
-    active = set(range(len(groups)))
-    for until in [*(space.early_terminate.brackets if space.early_terminate else ()), None]:
-        places = [(group, seed) for group, seed in flat if group in active]
-        left = {group: len(seeds[group]) for group in active}
-        for index, member in population.train([seeds[group][seed] for group, seed in places], until):
-            group, seed = places[index]
-            seeds[group][seed] = member
-            left[group] -= 1
-            if left[group]:
+    space, early = study.space, study.space.early_terminate
+    active = _trainings(config, space, trials)
+    for until in (*(early.brackets if early else ()), None):
+        lanes = [(training, seed) for training in active for seed in range(len(training.members))]
+        left = {training: len(training.members) for training in active}
+        for index, member in population.train([training.members[seed] for training, seed in lanes], until):
+            training, seed = lanes[index]
+            training.members[seed] = member
+            left[training] -= 1
+            if left[training]:
                 continue
-            ends = until is None or until >= member.config.num_epochs or any(m.diverged for m in seeds[group])
-            trial = groups[group][1][0]
-            pruned = not ends and study.should_stop(trial, _history(space, seeds[group]))
+            diverged = any(member.diverged for member in training.members)
+            ends = until is None or until >= member.config.num_epochs or diverged
+            pruned = not ends and study.should_stop(training.trials[0], _history(space, training.members))
             if ends or pruned:
-                active.discard(group)
-                for trial in groups[group][1]:
-                    alone = seeds[group][0] if len(groups[group][1]) == 1 else None
-                    yield trial, _outcome(space, seeds[group], trial_config(config, trial.overrides), pruned), alone
-                seeds[group] = [m._replace(lane=None) for m in seeds[group]]
+                active.remove(training)
+                for trial in training.trials:
+                    own = trial_config(config, space.overrides(trial.params))
+                    alone = training.members[0] if len(training.trials) == 1 else None
+                    yield trial, _outcome(space, training.members, own.num_epochs, pruned), alone
+                training.members = []  # frees the parameters
 
 
-def _groups(config: ConfigDict, space: Space, trials: Sequence[Trial]) -> list[tuple[ConfigDict, list[Trial]]]:
-    """Trials that share one training: those that differ only in num_epochs where no number depends on it.
+def _trainings(config: ConfigDict, space: Space, trials: Sequence[Trial]) -> list[Training]:
+    """Trials that differ in num_epochs alone share a training where no number depends on how long it is to be.
 
     A trial that may be stopped early or is to be tested on its own parameters has a training of its own.
     """
-    groups: dict[str, tuple[ConfigDict, list[Trial]]] = {}
+    shared: dict[str, tuple[ConfigDict, list[Trial]]] = {}
     for trial in trials:
-        own = trial_config(config, trial.overrides)
+        own = trial_config(config, space.overrides(trial.params))
         shareable = own.schedule not in DEPENDS_ON_LENGTH and not space.early_terminate and not space.report_test
-        without = {**own.to_dict(), "num_epochs": 0 if shareable else own.num_epochs}
-        name = json.dumps([without, None if shareable else trial.number], sort_keys=True)
-        shared, members = groups.setdefault(name, (own, []))
-        members.append(trial)
-        shared.num_epochs = max(shared.num_epochs, own.num_epochs)
-    return list(groups.values())
+        same = own.to_dict() | ({"num_epochs": 0} if shareable else {"trial": trial.number})
+        longest, sharers = shared.setdefault(json.dumps(same, sort_keys=True), (own, []))
+        longest.num_epochs = max(longest.num_epochs, own.num_epochs)
+        sharers.append(trial)
+    return [Training(sharers, _members(longest)) for longest, sharers in shared.values()]
 
 
 def _members(config: ConfigDict) -> list[Member]:
     """A lane for each of the config's seeds."""
-    members = []
-    for seed in range(config.seed, config.seed + config.seeds):
-        own = ConfigDict({**config.to_dict(), "seed": seed, "seeds": 1})
-        members.append(Member(own))
-    return members
+    fields = config.to_dict() | {"seeds": 1}
+    return [Member(ConfigDict(fields | {"seed": config.seed + number})) for number in range(config.seeds)]
 
 
 def _history(space: Space, members: Sequence[Member]) -> list[float]:
@@ -167,42 +173,40 @@ def _history(space: Space, members: Sequence[Member]) -> list[float]:
     return [mean(math.nan if value is None else value for value in column) for column in columns]
 
 
-def _outcome(space: Space, members: Sequence[Member], config: ConfigDict, pruned: bool) -> Outcome:
+def _outcome(space: Space, members: Sequence[Member], num_epochs: int, pruned: bool) -> Outcome:
     """The trial's metric is the best of its epochs; the other figures are of the epoch that validation chose."""
-    members = [member._replace(records=member.records[: config.num_epochs]) for member in members]
+    members = [member._replace(records=member.records[:num_epochs]) for member in members]
     history = _history(space, members)
     if any(member.diverged for member in members) or not history:
         return Outcome(math.nan, False, [], {"num_epochs": len(history)})
-    value = max(history) if space.goal == "maximize" else min(history)
-    chosen = [_chosen(member) for member in members]
+    chosen = [_chosen(member.records) for member in members]
     names = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
     result: dict[str, Any] = {"num_epochs": len(history), "best_epoch": chosen[0]["epoch"]}
     result |= {name: mean(row[name] for row in chosen) for name in names if chosen[0][name] is not None}
     result["seconds"] = sum(record["seconds"] for member in members for record in member.records)
-    return Outcome(value, pruned, history, result)
+    return Outcome(max(history) if space.goal == "maximize" else min(history), pruned, history, result)
 
 
-def _chosen(member: Member) -> dict[str, Any]:
+def _chosen(records: Sequence[Record]) -> Record:
     """The record of the highest validation accuracy, the first on ties; the last without validation."""
-    if member.records[0]["val/accuracy"] is None:
-        return member.records[-1]
-    return max(member.records, key=lambda record: (record["val/accuracy"], -record["epoch"]))
+    if records[0]["val/accuracy"] is None:
+        return records[-1]
+    return max(records, key=lambda record: (record["val/accuracy"], -record["epoch"]))
 
 
-def _with_test(outcome: Outcome, member: Member, dataset: Dataset, test: Any) -> Outcome:
+def _test_accuracy(member: Member, dataset: Dataset, test: Any) -> float:
     assert member.lane is not None
     inputs, classes = dataset.train_images.shape[1], len(dataset.class_names)
     static, _ = split_config(member.config, inputs, classes, len(dataset.train_labels))
     images, labels = test
-    accuracy = evaluate_on(static, member.lane.best.params, images, labels, dataset.scale).accuracy
-    return Outcome(outcome.value, outcome.pruned, outcome.history, outcome.result, accuracy)
+    return evaluate_on(static, member.lane.best.params, images, labels, dataset.scale).accuracy
 
 
-def _track(config: ConfigDict, folder: Path, trial: Trial, member: Member) -> None:
+def _track(config: ConfigDict, folder: Path, name: str, member: Member) -> None:
+    """Hands a trial's records to the tracker that the config names."""
     if config.tracker == "none":
         return
-    fields = json.loads(configs.to_json(member.config))
-    tracker = open_tracker(config.tracker, fields, folder, trial.name, group=folder.name)
+    tracker = open_tracker(config.tracker, json.loads(to_json(member.config)), folder, name, group=folder.name)
     for record in member.records:
         tracker.log(record, record["epoch"])
     tracker.finish({})
@@ -210,39 +214,30 @@ def _track(config: ConfigDict, folder: Path, trial: Trial, member: Member) -> No
 
 def _best_text(study: Study) -> str:
     best = study.best()
-    return f"best {study.space.metric} {best['metric']:.4f} {best['name']}" if best else ""
+    return f"best {study.space.metric} {best['metric']:.4f} with {best['name']}" if best else ""
 
 
 def _write_views(config: ConfigDict, study: Study, folder: Path) -> dict[str, Any] | None:
-    """trials.jsonl and best.json from the study."""
+    """Writes trials.jsonl and best.json as the study has them; returns the content of best.json."""
     tests = study.test_accuracies()
     rows = study.trials()
     for row in rows:
         if row["number"] in tests:
             row["test/accuracy"] = tests[row["number"]]
-    contents = {"trials.jsonl": workdir.jsonl_bytes(rows)}
+    workdir.write_jsonl(folder / "trials.jsonl", rows)
     best = study.best()
     if best is not None:
-        own = trial_config(config, best["config"])
-        best = {**best, "config": json.loads(configs.to_json(own))}
-        contents["best.json"] = workdir.json_bytes(best)
-    for name, content in contents.items():
-        workdir.write_bytes(folder / name, content)
+        best["config"] = json.loads(to_json(trial_config(config, best["config"])))
+        workdir.write_json(folder / "best.json", best)
     return best
 
 
-def _draw(study: Study, folder: Path, defaults: ConfigDict) -> None:
-    from mlp_jax.reports.sweep import write_sweep_plots, write_sweep_report
+def _draw(study: Study, folder: Path) -> None:
+    from mlp_jax.reports.sweep import write_sweep_plots, write_sweep_report  # with matplotlib, which is slow to import
 
     importance = study.importance()
     write_sweep_plots(folder, importance)
-    write_sweep_report(folder, json.loads(configs.to_json(defaults)), importance)
-
-
-def _result(space: Space, best: dict[str, Any] | None) -> str:
-    if best is None:
-        return "no trial has finished"
-    return f"best {space.metric} {best['metric']:.4f} with {best['name']}; details in report.html"
+    write_sweep_report(folder, json.loads(to_json(complete({}))), importance)
 
 
 def best(config: ConfigDict, folder: Path, output: str = "") -> dict[str, Any]:
@@ -258,11 +253,11 @@ def best(config: ConfigDict, folder: Path, output: str = "") -> dict[str, Any]:
         fields, best_epoch = dict(found["config"]), int(found["best_epoch"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not as a sweep wrote it: {error!r}") from error
-    final = configs.complete(fields)
+    final = complete(fields)
     final.val_fraction = 0.0
     final.early_stopping = 0
     if final.schedule not in DEPENDS_ON_LENGTH:
         final.num_epochs = best_epoch
     final.data_dir, final.resume = config.data_dir, config.resume
-    configs.validate(final)
-    return experiment.run(final, Path(output) if output else folder / "best")
+    validate(final)
+    return train_run(final, Path(output) if output else folder / "best")

@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,7 +214,7 @@ def test_a_file_that_is_no_image_is_one_line(tmp_path, capsys, name):
 
 
 def test_a_damaged_picture_never_shows_a_traceback(digit, tmp_path):
-    content = (tmp_path / "a.png", save(tmp_path, digit))[0].read_bytes()
+    content = Path(save(tmp_path, digit)).read_bytes()
     generator = np.random.default_rng(0)
     for _ in range(100):
         damaged = bytearray(content[: generator.integers(1, len(content) + 1)])

@@ -1,53 +1,50 @@
-"""The experiments: every question from its config to its section, on data that a small net learns at once."""
+"""Whole questions that train, what a set refuses, and what it finds again in its workdir."""
 
-import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from configs import assignment, sweep_random
-from main import report as write
+from configs import sweep_random
+from main import report as write_again
 from mlp_jax import questions
 from mlp_jax.errors import UserError
 from mlp_jax.files import workdir
+from mlp_jax.lanes.fit import make_task
 from mlp_jax.lanes.population import Population
-from mlp_jax.questions import QUESTIONS, Budget, answer_all, losses
+from mlp_jax.questions import QUESTIONS, answer_all, gradients, losses, symmetry
 from mlp_jax.questions import sweep as sweep_question
-from mlp_jax.questions.lab import Lab, diverged, network, series
+from mlp_jax.questions.lab import Lab, diverged, series
 from mlp_jax.reports import plots
 from mlp_jax.runs import config as configs
 from mlp_jax.runs import run as experiment
-from tests.shared.idx_files import make_arrays, write_idx_folder
+from mlp_jax.sweeps.sweep import trial_config
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Two data sets of the same shape; the second stands for the other one, which cannot be had."""
-    folder = tmp_path_factory.mktemp("data")
-    write_idx_folder(folder / "patterns", make_arrays(side=8, classes=10))
-    write_idx_folder(folder / "others", make_arrays(side=8, classes=10, seed=1))
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-    monkeypatch.setitem(questions.BUDGETS, "quick", Budget(seeds=2, epochs=2, trials=3))
-    monkeypatch.setitem(questions.BUDGETS, "full", Budget(seeds=3, epochs=2, trials=3))
-
-
-def config_for(data: Path, *names: str, **fields):
-    config = assignment.get_config(names)
-    config.update({"dataset": str(data / "patterns"), "fallback_dataset": str(data / "others"), "mesh": "lanes:2"})
-    config.update({"hidden_sizes": (8, 8), "data_dir": str(data / "none"), "batch_size": 20, **fields})
-    configs.validate(config)
-    return config
-
-
-def section(folder: Path, name: str) -> dict:
-    return json.loads((folder / "experiments" / name / "section.json").read_text())
+@pytest.mark.slow
+def test_every_question_leaves_pictures_numbers_and_sentences(config_for, section, tmp_path, monkeypatch):
+    monkeypatch.setattr(gradients, "DEPTHS", (1, 2))
+    monkeypatch.setattr(gradients, "NETS", gradients.NETS[::2])
+    searched = {"learning_rate": (1e-3, 1e-2), "weight_decay": (0.0, 0.01), "activation": ("tanh", "relu")}
+    searched |= {"init": ("xavier", "random"), "hidden_size": (16,)}
+    monkeypatch.setattr(sweep_question, "PARAMETERS", {name: {"values": values} for name, values in searched.items()})
+    page = answer_all.run(config_for(*QUESTIONS), tmp_path).read_text()
+    heads = []
+    for place, name in enumerate(QUESTIONS, 1):
+        found = section(tmp_path, name)
+        heads.append(f"{place}. {found['title']}")
+        assert len(found["sentences"]) >= 2, name
+        assert found["pictures"], name
+        for picture in found["pictures"]:
+            with Image.open(tmp_path / picture) as image:
+                assert min(image.size) > 300, picture
+        assert found["table"], name
+        assert f"--config.experiments={name}" in found["command"]
+    assert re.findall("<h2[^>]*>(.*?)</h2>", page) == [*heads, "How it was made"]
 
 
 class _Killed(BaseException):
@@ -55,10 +52,9 @@ class _Killed(BaseException):
 
 
 @pytest.mark.slow
-def test_a_set_that_is_killed_goes_on_and_does_nothing_twice(data, tmp_path, monkeypatch):
+def test_a_set_that_is_killed_goes_on_and_does_nothing_twice(config_for, section, tmp_path, monkeypatch):
     """Networks are counted where they train: a kill, a second start, a third one, and another budget."""
-    trained: list[tuple] = []
-    train = Population.train
+    trained, train = [], Population.train
 
     def counting(self, members, until=None):
         for index, member in train(self, members, until):
@@ -71,53 +67,48 @@ def test_a_set_that_is_killed_goes_on_and_does_nothing_twice(data, tmp_path, mon
     monkeypatch.setattr(plots, "lines", lambda panels, path: plots.save(plots.new_figure(1, 1)[0], path))
     monkeypatch.setattr(workdir, "sync", lambda path: None)  # a busy disk takes most of the time otherwise
     monkeypatch.setattr(losses, "FACTORS", (0.3, 1.0))
-    config = config_for(data, "losses")
+    config, folder = config_for("losses"), tmp_path / "set"
     with pytest.raises(_Killed):
-        answer_all.run(config, tmp_path / "set")
-    assert not (tmp_path / "set/report.html").exists()
-    answer_all.run(config, tmp_path / "set")
+        answer_all.run(config, folder)
+    assert not (folder / "report.html").exists()
+    answer_all.run(config, folder)
     assert len(trained) == len(set(trained))
-    rates = {loss: {rate for name, rate, _ in trained if name == loss} for loss in ("cross_entropy", "mse")}
-    assert [len(found) for found in rates.values()] == [2, 2]
     assert 6 <= len(trained) <= 8  # four for the choice; the other seed of each rate that is compared
-    said, report = section(tmp_path / "set", "losses"), (tmp_path / "set/report.html").read_bytes()
+    said, report = section(folder, "losses"), (folder / "report.html").read_bytes()
 
     count = len(trained)
-    answer_all.run(config, tmp_path / "set")
+    answer_all.run(config, folder)
     assert len(trained) == count
-    assert section(tmp_path / "set", "losses") == said
-    assert (tmp_path / "set/report.html").read_bytes() == report
-    write(config, tmp_path / "set")  # --mode=report
-    assert (tmp_path / "set/report.html").read_bytes() == report
+    assert section(folder, "losses") == said
+    assert (folder / "report.html").read_bytes() == report
+    write_again(config, folder)  # --mode=report
+    assert (folder / "report.html").read_bytes() == report
 
-    (tmp_path / "set/experiments/losses/section.json").unlink()  # as if killed before its answer was written
-    answer_all.run(config, tmp_path / "set")
+    (folder / "experiments/losses/section.json").unlink()  # as if killed before its answer was written
+    answer_all.run(config, folder)
     assert len(trained) == count
-    again = section(tmp_path / "set", "losses")
-    assert {**again, "seconds": 0} == {**said, "seconds": 0}
+    assert section(folder, "losses") | {"seconds": 0} == said | {"seconds": 0}
 
-    answer_all.run(config_for(data, "losses", budget="full"), tmp_path / "set")
+    answer_all.run(config_for("losses", budget="full"), folder)
     assert {seed for *_, seed in trained[count:]} == {2}  # a larger budget trains only what is missing
-    assert "Budget full: 3 seeds" in (tmp_path / "set/report.html").read_text()
+    assert "Budget full: 3 seeds" in (folder / "report.html").read_text()
 
 
-def test_runs_that_are_the_same_are_shared_and_are_the_run_alone(data, tmp_path, monkeypatch):
+def test_runs_that_are_the_same_are_shared_and_are_the_run_alone(config_for, tmp_path, monkeypatch):
     for name in ("write_run_plots", "write_run_report"):
         monkeypatch.setattr(experiment.report, name, lambda *arguments: None)
-    lab = Lab(config_for(data, "losses"), tmp_path / "lab")
+    lab = Lab(config_for("losses"), tmp_path / "lab")
     runs = lab.train({"a": {"optimizer": "sgd"}, "b": {"optimizer": "sgd", "momentum": 0.9}})
     assert runs["a"] == runs["b"]
     assert [member.config.seed for member in runs["a"]] == [0, 1]
-    alone = lab.base.copy_and_resolve_references()
-    alone.update({"optimizer": "sgd", "seed": 1, "mesh": "lanes:1"})
+    alone = trial_config(lab.base, {"optimizer": "sgd", "seed": 1, "mesh": "lanes:1"})
     summary = experiment.run(alone, tmp_path / "alone")
     assert summary["val/accuracy"] == max(record["val/accuracy"] for record in runs["a"][1].records)
     assert summary["test/accuracy"] == lab.test(runs["a"][1], lab.dataset)
     monkeypatch.setattr(Population, "train", nothing_to_train)
     again = Lab(lab.config, tmp_path / "lab").train({"c": {"optimizer": "sgd"}})["c"]
     assert [member.records for member in again] == [member.records for member in runs["a"]]
-    kept = tmp_path / "lab" / "lanes" / lab.name_of(runs["a"][1].config, lab.dataset) / "test.json"
-    kept.write_text('{"accuracy": 0.125}')
+    (lab.kept(runs["a"][1].config, lab.dataset) / "test.json").write_text('{"accuracy": 0.125}')
     assert lab.test(runs["a"][1], lab.dataset) == 0.125  # a test figure is taken once
 
 
@@ -126,14 +117,15 @@ def nothing_to_train(self, members, until=None):
     return iter(())
 
 
-def test_a_network_that_diverges_is_counted_and_not_trained_again(data, tmp_path, monkeypatch):
+def test_a_network_that_diverges_is_counted_and_not_trained_again(config_for, tmp_path, monkeypatch):
     # Without a kink: ReLUs may all be off after the first update, and then nothing overflows any more.
     fields = {"far too fast": {"optimizer": "sgd", "learning_rate": 1e25, "activation": "identity"}}
-    lab = Lab(config_for(data, "losses"), tmp_path / "lab")
+    lab = Lab(config_for("losses", tracker="tensorboard"), tmp_path / "lab")
     runs = lab.train(fields, seeds=1)
-    assert diverged(runs) == [
-        "The loss became not finite in 1 of 1 with far too fast; what they reached before is counted."
-    ]
+    said = "The loss became not finite in 1 of 1 with far too fast; what they reached before is counted."
+    assert diverged(runs) == [said]
+    (logged,) = (tmp_path / "lab/tensorboard/lab").iterdir()  # one run of the tracker a network
+    assert logged.name == lab.kept(runs["far too fast"][0].config, lab.dataset).name
     monkeypatch.setattr(Population, "train", nothing_to_train)
     again = Lab(lab.config, tmp_path / "lab").train(fields, seeds=1)
     assert again["far too fast"][0].diverged
@@ -141,15 +133,11 @@ def test_a_network_that_diverges_is_counted_and_not_trained_again(data, tmp_path
     assert 0 <= again["far too fast"][0].records[0]["val/accuracy"] <= 1
 
 
-def test_the_symmetry_of_zero_weights_by_hand(data, tmp_path):
+def test_the_symmetry_of_zero_weights_by_hand(config_for, tmp_path):
     """With sigmoid and zero weights every gradient of the first layer is 0 until those above it have moved."""
-    from mlp_jax.lanes.fit import make_task
-    from mlp_jax.questions.symmetry import gradients as neurons
-
-    lab = Lab(config_for(data, "symmetry"), tmp_path / "lab")
-    config = lab.base.copy_and_resolve_references()
-    config.update({"activation": "sigmoid", "init": "zeros", "optimizer": "sgd", "learning_rate": 1.0})
-    norms = neurons(make_task(config, lab.dataset, *lab.first_place))
+    lab = Lab(config_for("symmetry"), tmp_path / "lab")
+    fields = {"activation": "sigmoid", "init": "zeros", "optimizer": "sgd", "learning_rate": 1.0}
+    norms = symmetry.gradients(make_task(trial_config(lab.base, fields), lab.dataset, *lab.first_place))
     assert norms.shape == (50, 5)
     assert (norms[:2] == 0).all()  # two hidden layers above: W3 moves in update 1, W2 in update 2
     assert (norms[2:] > 0).all()
@@ -161,25 +149,18 @@ def test_the_sweep_searches_the_grid_of_the_assignment():
     assert whole == {**sweep_question.PARAMETERS, "num_epochs": {"values": (5, 10)}}
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
-def test_every_question_has_a_command_of_its_own(name):
+def test_the_command_of_a_question_names_what_differs_from_its_config():
     config = configs.load(ROOT / "configs/assignment.py")
-    alone = f"python main.py --config=configs/assignment.py --config.experiments={name}"
-    assert answer_all.command(config, name) == alone
+    alone = "python main.py --config=configs/assignment.py --config.experiments=losses"
+    assert answer_all.command(config, "losses") == alone
     config.update({"budget": "full", "hidden_sizes": (64, 32)})
-    given = answer_all.command(config, name).removeprefix(alone).split()
+    given = answer_all.command(config, "losses").removeprefix(alone).split()
     assert sorted(given) == ["--config.budget=full", "--config.hidden_sizes=64,32"]
 
 
 def test_the_budgets_are_as_large_as_promised(monkeypatch):
     monkeypatch.undo()
-    quick, full = questions.BUDGETS["quick"], questions.BUDGETS["full"]
-    assert quick.seeds >= 3
-    assert quick.epochs >= 3
-    assert quick.trials >= 30
-    assert full.seeds >= 5
-    assert full.epochs == 10
-    assert full.trials >= 100
+    assert questions.BUDGETS == {"quick": (3, 3, 36), "full": (5, 10, 100)}
 
 
 @pytest.mark.parametrize(
@@ -199,41 +180,36 @@ def test_the_budgets_are_as_large_as_promised(monkeypatch):
         ({"sweep": {"method": "grid"}}, "experiments sweep"),
     ],
 )
-def test_a_set_that_makes_no_sense_is_one_line(data, fields, words):
+def test_a_set_that_makes_no_sense_is_one_line(config_for, fields, words):
     with pytest.raises(UserError) as caught:
-        config_for(data, **({"experiments": ("losses",)} | fields))
+        config_for(**({"experiments": ("losses",)} | fields))
     assert not [word for word in words.split() if word not in str(caught.value)], str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["dataset", "fallback_dataset"])
-def test_data_that_cannot_be_had_leaves_no_workdir(name, data, tmp_path):
+def test_data_that_cannot_be_loaded_leaves_no_workdir(name, config_for, tmp_path):
     """The fallback stands for the other dataset, which the last of these questions would ask for first."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty"):
-        answer_all.run(config_for(data, "samples", "mnist", **{name: str(tmp_path / "empty")}), tmp_path / "set")
+        answer_all.run(config_for("samples", "mnist", **{name: str(tmp_path / "empty")}), tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
-def test_a_budget_without_experiments_is_none(data):
-    config = config_for(data, "losses")
+def test_a_budget_without_experiments_is_none(config_for):
+    config = config_for("losses")
     del config.experiments
     with pytest.raises(UserError, match="budget: 'quick' is not for a config without experiments"):
-        configs.validate(config)
+        questions.validate(config)
 
 
-def test_a_set_takes_more_experiments_but_never_a_run_or_another_net(data, tmp_path):
-    stored, more = config_for(data, "losses"), config_for(data, "samples", budget="full")
+def test_a_set_takes_more_experiments_but_never_a_run_or_another_net(config_for, tmp_path):
+    stored, more = config_for("losses"), config_for("samples", budget="full")
     configs.check_resume(stored, more, tmp_path)
     with pytest.raises(UserError, match="hidden_sizes"):
-        configs.check_resume(stored, config_for(data, "losses", hidden_sizes=(9,)), tmp_path)
+        configs.check_resume(stored, config_for("losses", hidden_sizes=(9,)), tmp_path)
     plain = configs.complete({name: value for name, value in stored.items() if name not in configs.EXTRAS})
     for before, after in ((stored, plain), (plain, stored)):
         for resume in ("strict", "changed"):
             after.resume = resume
             with pytest.raises(UserError, match="experiments"):
                 configs.check_resume(before, after, tmp_path)
-
-
-def test_the_network_in_words(data, tmp_path):
-    lab = Lab(config_for(data, "losses", activation="tanh", init="xavier"), tmp_path)
-    assert network(lab.base, lab.dataset) == "a 64-8-8-10 tanh net with Xavier weights, Adam at 0.001, batches of 20"

@@ -52,7 +52,7 @@ def predictions(count: int = 600, classes: int = 10, side: int = 8) -> dict[str,
 
 def run_workdir(folder: Path, class_names: list[str] = CLASSES, **changes: Any) -> Path:
     """config.json, metrics.jsonl, summary.json and evaluation.json; `changes` go into the config."""
-    from mlp_jax.reports.run import evaluation
+    from mlp_jax.reports.run import Predictions, evaluation
 
     folder.mkdir(parents=True, exist_ok=True)
     config = DEFAULTS | changes
@@ -61,9 +61,9 @@ def run_workdir(folder: Path, class_names: list[str] = CLASSES, **changes: Any) 
     matrix = found["matrix"]
     recall, precision = np.diag(matrix) / matrix.sum(1), np.diag(matrix) / matrix.sum(0)
     scores = {"precision": precision, "recall": recall, "f1": 2 * precision * recall / (precision + recall)}
-    record = evaluation(
-        "test", class_names, scores=scores, sample_images=found["images"], sample_labels=found["true"], **found
-    )
+    said = Predictions(*(found[name] for name in Predictions._fields))
+    samples = found["images"], found["true"]
+    record = evaluation("test", class_names, found["image_shape"], matrix, scores, said, samples)
     best = max(rows, key=lambda row: row["val/accuracy"] or row["epoch"])
     summary = {
         "dataset": config["dataset"],

@@ -18,6 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from tests.soak import runs
 
 RUN = "--config=configs/adam.py --config.dataset=digits --config.schedule=constant --config.checkpoint_seconds=0.3"
@@ -32,15 +34,14 @@ def phase_of_run(folder: Path, began: int) -> str:
         return "start"
     if (folder / "summary.json").exists():
         return "end"
-    if any((folder / "checkpoints").glob("*.new.tmp")):
+    if any((folder / "checkpoints").glob(".*.npz.tmp")):
         return "checkpoint"
     if _changed(folder / "evaluation.json") > began:
         return "plots"
     # A start sets the lines of metrics.jsonl back to those of the newest checkpoint; the first epoch adds one.
-    steps = [path for path in (folder / "checkpoints").glob("*") if path.name.isdigit()]
-    newest = max(steps, key=lambda path: int(path.name), default=None)
+    newest = runs.newest_checkpoint(folder / "checkpoints")
     if newest is None or _changed(newest) < began:
-        kept = len(json.loads((newest / "extra.json").read_text())["records"]) if newest else 0
+        kept = len(json.loads(np.load(newest)["checkpoint.json"])["extra"]["records"]) if newest else 0
         if len((folder / "metrics.jsonl").read_bytes().splitlines()) <= kept:
             return "compile"
     return "epoch"

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,21 @@ def json_lines(path: Path) -> list[Any]:
     return [untimed(json.loads(line)) for line in path.read_text().splitlines()]
 
 
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest of a folder of checkpoints."""
+    return max(folder.glob("[0-9]*.npz"), key=lambda path: int(path.stem), default=None)
+
+
 def newest_arrays(checkpoints: Path) -> tuple[str, str]:
     """The step of the newest checkpoint and a sum of the bytes of its arrays."""
-    newest = max((path for path in checkpoints.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    newest = newest_checkpoint(checkpoints)
+    assert newest is not None
     digest = hashlib.sha256()
-    for path in sorted(path for path in (newest / "arrays").rglob("*") if path.is_file()):
-        digest.update(path.relative_to(newest).as_posix().encode() + path.read_bytes())
-    return newest.name, digest.hexdigest()
+    with zipfile.ZipFile(newest) as file:
+        for name in file.namelist():
+            if name.endswith(".npy"):
+                digest.update(name.encode() + file.read(name))
+    return newest.stem, digest.hexdigest()
 
 
 def written_figures(folder: Path) -> dict[str, Any]:

@@ -34,14 +34,14 @@ def signals(count: int, seed: int, folder: Path) -> dict[str, Any]:
         status = process.wait()
         waits.append(round(time.monotonic() - begun, 2))
         last = log.read_text().splitlines()[-1]
-        if status != 130 or "--workdir=" not in last or not list((work / "checkpoints").glob("[0-9]*")):
+        if status != 130 or "--workdir=" not in last or not list((work / "checkpoints").glob("[0-9]*.npz")):
             wrong.append([number, status, last])
         shutil.rmtree(work)
     return {"signals": count, "slowest_seconds": max(waits), "median_seconds": sorted(waits)[count // 2], "bad": wrong}
 
 
 def disk(folder: Path) -> dict[str, Any]:
-    """A run on a disk of 2 MiB that fills up; a read-only disk; a second process."""
+    """A run on a disk of 4 MiB that fills up; a read-only disk; a second process."""
     bad = []
     whole = folder / "whole"
     arguments = [*RUN, "--config.num_epochs=40", "--config.checkpoint_seconds=0"]

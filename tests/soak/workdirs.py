@@ -19,6 +19,7 @@ import shutil
 import signal
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,8 +32,6 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import numpy as np
 
 import main as program
-from mlp_jax.files import checkpoint
-from mlp_jax.files import workdir as workdirs
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.runs import run as experiment
 from tests.shared.idx_files import make_arrays, write_idx_folder
@@ -100,12 +99,15 @@ def _flag(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def figures(folder: Path, name: str) -> Any:
-    """What has to be equal: of several seeds, the checkpoint of each."""
+def figures(folder: Path, name: str) -> dict[str, Any]:
+    """What has to be equal: the figures, and the arrays of the newest checkpoint; of several seeds, of each."""
+    return {**runs.written_figures(folder), "arrays": arrays(folder, name)}
+
+
+def arrays(folder: Path, name: str) -> Any:
     if name != "seeds":
-        return runs.figures_of_run(folder)
-    found = [runs.newest_arrays(path / "checkpoints") for path in sorted((folder / "seeds").iterdir())]
-    return {**runs.written_figures(folder), "seeds": found}
+        return runs.newest_arrays(folder / "checkpoints")
+    return [runs.newest_arrays(path / "checkpoints") for path in sorted((folder / "seeds").iterdir())]
 
 
 def start(arguments: list[str]) -> tuple[int | str, str]:
@@ -127,8 +129,11 @@ def start(arguments: list[str]) -> tuple[int | str, str]:
     return ("crash" if "Traceback" in error.getvalue() else status), error.getvalue()
 
 
-def starts_again(make: Callable[[Path], str], base: tuple[Path, list[str], Any], name: str, folder: Path) -> str:
-    """same, refused, OTHER NUMBERS, hang or crash: what came of the copy of a workdir that `make` has damaged."""
+def starts_again(make: Callable[[Path], Path], base: tuple[Path, list[str], Any], name: str, folder: Path) -> str:
+    """same, refused, OTHER NUMBERS, hang or crash: what came of the copy of a workdir of which `make` damaged a file.
+
+    Of a file that a resume does not read, which a finished run leaves as it is, only the arrays have to be equal.
+    """
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(base[0], copy)
@@ -138,8 +143,10 @@ def starts_again(make: Callable[[Path], str], base: tuple[Path, list[str], Any],
         return "refused"
     if status != 0:
         return f"{status}: {name} {what}: {error[-2000:]}"
+    read = what.suffix == ".npz" or what.name in ("config.json", "data.json")
     try:
-        same = figures(copy, name) == base[2]
+        found = figures(copy, name) if read else {"arrays": arrays(copy, name)}
+        same = found == {key: base[2][key] for key in found}
     except Exception as problem:
         return f"OTHER NUMBERS: {name} {what}: {problem!r}"
     return "same" if same else f"OTHER NUMBERS: {name} {what}"
@@ -157,13 +164,13 @@ def flips(count: int, seed: int, folder: Path) -> Counter:
     for number in range(count):
         name = list(bases)[number % len(bases)]
 
-        def flip(copy: Path) -> str:
+        def flip(copy: Path) -> Path:
             path = rng.choice(files_of(copy))
             content = bytearray(path.read_bytes())
             place = rng.randrange(8 * len(content))
             content[place // 8] ^= 1 << place % 8
             path.write_bytes(content)
-            return f"{path.relative_to(copy)} bit {place}"
+            return path.relative_to(copy)
 
         outcomes[starts_again(flip, bases[name], name, folder)] += 1
     return outcomes
@@ -176,15 +183,15 @@ def losses(folder: Path) -> Counter:
         for path in [file.relative_to(base[0]) for file in files_of(base[0])]:
             for damage in ("drop", "empty", "cut"):
 
-                def lose(copy: Path, path: Path = path, damage: str = damage) -> str:
+                def lose(copy: Path, path: Path = path, damage: str = damage) -> Path:
                     content = (copy / path).read_bytes()
                     (copy / path).unlink()
                     if damage != "drop":
                         (copy / path).write_bytes(content[: len(content) // 2 * (damage == "cut")])
-                    for left in (".config.json.tmp", ".summary.json.tmp", ".sums.json.tmp"):
+                    (copy / "checkpoints").mkdir(exist_ok=True)
+                    for left in (".config.json.tmp", ".summary.json.tmp", "checkpoints/.99.npz.tmp"):
                         (copy / left).write_bytes(b'{"half')
-                    (copy / "checkpoints" / "99.new.tmp").mkdir(parents=True, exist_ok=True)
-                    return f"{path} {damage}"
+                    return path
 
                 outcomes[starts_again(lose, base, name, folder)] += 1
     return outcomes
@@ -197,52 +204,65 @@ VALUES: tuple[Any, ...] = (
 EPOCHS = ("num_epochs", "seeds", "hidden_sizes", "early_stopping")  # may ask for days of training, which is no hang
 
 
-def edit_json(path: Path, rng: random.Random) -> None:
-    """A member of a JSON file, at any depth, changed, dropped or added."""
-    value = json.loads(path.read_text())
-    holder = value
-    while isinstance(holder, dict | list) and holder:
-        key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
-        if isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.7:
-            holder = holder[key]
+def edit(value: Any, rng: random.Random) -> None:
+    """A member of a JSON value, at any depth, changed, dropped or added."""
+    while isinstance(value, dict | list) and value:
+        key = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))
+        if isinstance(value[key], dict | list) and value[key] and rng.random() < 0.7:
+            value = value[key]
             continue
         new = rng.choice(VALUES)
         if key in EPOCHS and isinstance(new, int) and new is not True:
             new = min(new, 5)
         if rng.random() < 0.2:
-            del holder[key]
+            del value[key]
         else:
-            holder[key] = new
-        break
+            value[key] = new
+        return
+
+
+def edit_json(path: Path, rng: random.Random) -> None:
+    """Edits a JSON file; nine times in ten without its sum, else no edit would get past it."""
+    value = json.loads(path.read_text())
+    if isinstance(value, dict) and rng.random() < 0.9:
+        value.pop("sha256", None)
+    edit(value, rng)
     path.write_text(json.dumps(value))
 
 
-def reseal(step: Path) -> None:
-    """Writes the manifest of a checkpoint anew: a forger can add up sums too."""
-    manifest = json.loads((step / "manifest.json").read_text())
-    body = {key: value for key, value in manifest.items() if key != "sha256"}
-    names = [path for path in step.rglob("*") if path.is_file() and path.name != "manifest.json"]
-    body["files"] = {
-        path.relative_to(step).as_posix(): {"size": path.stat().st_size, "sha256": checkpoint._digest(path)}
-        for path in names
-    }
-    (step / "manifest.json").write_text(workdirs.dumps(body | {"sha256": checkpoint._sum_of(body)}))
+def forge(path: Path, rng: random.Random) -> None:
+    """Edits what a checkpoint says of itself, or an array, and adds up the sums again, as a forger can too."""
+    with zipfile.ZipFile(path) as file:
+        entries = {name: file.read(name) for name in file.namelist()}
+    name = rng.choice(("checkpoint.json", *entries))
+    if name == "checkpoint.json":
+        about = json.loads(entries[name])
+        edit(about, rng)
+        entries[name] = json.dumps(about).encode()
+    else:
+        place = rng.randrange(len(entries[name]))
+        header = bytearray(entries[name])
+        header[min(place, rng.randrange(128))] = rng.randrange(256)
+        entries[name] = bytes(header)
+    with zipfile.ZipFile(path, "w", rng.choice((zipfile.ZIP_STORED,) * 9 + (zipfile.ZIP_DEFLATED,))) as file:
+        for name, content in entries.items():
+            file.writestr(name, content)
 
 
 def disturb(copy: Path, others: list[Path], rng: random.Random) -> str:
     """One change of the kinds that a curious or a hostile user makes."""
     files = files_of(copy)
-    jsons = [path for path in files if path.suffix == ".json" and path.name != "manifest.json"]
     path = rng.choice(files)
     kind = rng.choice(
-        ("edit", "edit", "edit", "cut", "noise", "drop", "swap", "odd", "deep", "step", "foreign", "pickle")
+        ("edit", "edit", "edit", "forge", "cut", "noise", "drop", "swap", "odd", "deep", "step", "foreign", "pickle")
     )
     try:
-        if kind == "edit" and jsons:
-            path = rng.choice(jsons)
+        if kind == "edit":
+            path = rng.choice([path for path in files if path.suffix == ".json"])
             edit_json(path, rng)
-            if path.name == "extra.json":
-                reseal(path.parent)
+        elif kind == "forge":
+            path = rng.choice([path for path in files if path.suffix == ".npz"])
+            forge(path, rng)
         elif kind == "cut":
             path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
         elif kind == "noise":
@@ -259,14 +279,14 @@ def disturb(copy: Path, others: list[Path], rng: random.Random) -> str:
         elif kind == "deep":
             path.write_text(rng.choice(("[", '{"a":')) * 100_000)
         elif kind == "step":
-            steps = [step for step in (copy / "checkpoints").iterdir() if step.name.isdigit()]
-            rng.choice(steps).rename(copy / "checkpoints" / str(rng.choice((0, 1, 2**31, 10**17))))
+            path = rng.choice([path for path in files if path.suffix == ".npz"])
+            path.rename(path.with_stem(str(rng.choice((0, 1, 2**31, 10**17)))))
         elif kind == "foreign":
             shutil.rmtree(copy / "checkpoints", ignore_errors=True)
             shutil.copytree(rng.choice(others), copy / "checkpoints")
         elif kind == "pickle":
             path.write_bytes(b"cposix\nsystem\n(S'touch " + str(copy / "EXECUTED").encode() + b"'\ntR.")
-    except (OSError, ValueError, IndexError, RecursionError):
+    except (OSError, ValueError, LookupError, RecursionError, zipfile.BadZipFile):
         return "nothing"
     return f"{kind} {path.relative_to(copy)}"
 
@@ -291,8 +311,6 @@ def restored(count: int, seed: int, folder: Path) -> Counter:
         copy = folder / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(bases[name][0], copy)
-        if rng.random() < 0.9:
-            (copy / workdirs.SUMS).unlink()  # else no edit would get past it
         what = [disturb(copy, foreign, rng) for _ in range(rng.choice((1, 1, 2, 3)))]
         mode = rng.choice(("train", "train", "evaluate", "predict", "report"))
         arguments = {"train": [], "predict": [f"--inputs={folder / 'inputs.npy'}"]}.get(mode, [])

@@ -10,9 +10,10 @@ from ml_collections import ConfigDict
 
 from mlp_jax.errors import UserError
 from mlp_jax.files import workdir
-from mlp_jax.runs import config as configs
-from mlp_jax.runs.run import run as run_alone
+from mlp_jax.runs import run as runs
+from mlp_jax.runs.config import check
 from mlp_jax.sweeps import sweep
+from mlp_jax.sweeps.samplers import Trial
 from tests.shared.idx_files import make_arrays, write_idx_folder
 from tests.shared.training import small_config
 
@@ -23,7 +24,7 @@ TIMES = ("seconds", "compile_seconds")
 def _no_pictures(monkeypatch):
     monkeypatch.setattr(sweep, "_draw", lambda *arguments: None)
     for name in ("write_run_plots", "write_run_report"):
-        monkeypatch.setattr(sweep.experiment.report, name, lambda *arguments: None)
+        monkeypatch.setattr(runs.report, name, lambda *arguments: None)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_every_trial_is_the_run_of_its_config_alone(data, tmp_path):
         assert len(own) == 3
         alone = sweep.trial_config(config, row["parameters"])
         alone.mesh = "lanes:1"
-        summary = run_alone(alone, tmp_path / row["name"])
+        summary = runs.run(alone, tmp_path / row["name"])
         assert summary["val/accuracy"] == row["metric"] == row["val/accuracy"]
         assert summary["best_epoch"] == row["best_epoch"]
         records = [json.loads(line) for line in (tmp_path / row["name"] / "metrics.jsonl").read_text().splitlines()]
@@ -73,14 +74,12 @@ def test_every_trial_is_the_run_of_its_config_alone(data, tmp_path):
 
 
 def test_trials_that_differ_only_in_epochs_share_a_training_unless_the_schedule_depends_on_them(data):
-    from mlp_jax.sweeps.study import Trial
-
-    space = sweep.parse(config_for(data).sweep.to_dict(), config_for(data), configs.check)
-    asked = [Trial(n, str(n), {}, {"num_epochs": epochs}, None) for n, epochs in enumerate((1, 3, 2))]
-    groups = sweep._groups(config_for(data), space, asked)
-    assert [(config.num_epochs, len(members)) for config, members in groups] == [(3, 3)]
-    cosine = sweep._groups(config_for(data, schedule="cosine"), space, asked)
-    assert [(config.num_epochs, len(members)) for config, members in cosine] == [(1, 1), (3, 1), (2, 1)]
+    space = sweep.parse(config_for(data).sweep.to_dict(), config_for(data), check)
+    asked = [Trial(n, {"num_epochs": epochs}) for n, epochs in enumerate((1, 3, 2))]
+    shared = sweep._trainings(config_for(data), space, asked)
+    assert [(one.members[0].config.num_epochs, len(one.trials)) for one in shared] == [(3, 3)]
+    cosine = sweep._trainings(config_for(data, schedule="cosine"), space, asked)
+    assert [(one.members[0].config.num_epochs, len(one.trials)) for one in cosine] == [(1, 1), (3, 1), (2, 1)]
 
 
 class _Killed(BaseException):
@@ -95,15 +94,15 @@ def test_a_sweep_that_dies_and_goes_on_is_the_undisturbed_one(method, call, data
     monkeypatch.setattr(sweep, "TELL_SECONDS", 0.0)
     config = config_for(data, method, batch=3)
     sweep.run(config, tmp_path / "whole")
-    text, calls = workdir.jsonl_bytes, []
+    write, calls = workdir.write_jsonl, []
 
-    def dying(rows):
+    def dying(path, rows):
         calls.append(len(rows))
         if len(calls) == call:
             raise _Killed
-        return text(rows)
+        write(path, rows)
 
-    monkeypatch.setattr(workdir, "jsonl_bytes", dying)
+    monkeypatch.setattr(workdir, "write_jsonl", dying)
     with pytest.raises(_Killed):
         sweep.run(config, tmp_path / "broken")
     sweep.run(config, tmp_path / "broken")
@@ -163,7 +162,7 @@ def test_seeds_are_one_more_axis(data, tmp_path):
         singles = []
         for seed in (0, 1):
             alone = sweep.trial_config(config, {**row["parameters"], "seed": seed, "seeds": 1, "mesh": "lanes:1"})
-            run_alone(alone, tmp_path / f"{row['name']}-{seed}")
+            runs.run(alone, tmp_path / f"{row['name']}-{seed}")
             lines = (tmp_path / f"{row['name']}-{seed}/metrics.jsonl").read_text().splitlines()
             singles.append([json.loads(line)["val/accuracy"] for line in lines])
         assert row["metric"] == pytest.approx(np.max(np.mean(singles, axis=0)))

@@ -1,23 +1,28 @@
 "use strict";
 // Everything that answers the mouse. User text enters the page through textContent alone.
-const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const data = JSON.parse(byId("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
+
+function set(node, attributes) {
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+}
 
 function make(parent, name, attributes = {}, text = null) {
   const inSvg = name === "svg" || parent.namespaceURI === SVG;
   const node = inSvg ? document.createElementNS(SVG, name) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  set(node, attributes);
   if (text !== null) node.textContent = text;
   return parent.appendChild(node);
 }
 
 const isNumber = (value) => typeof value === "number";
+const round = (value) => String(Number(value.toPrecision(4)));
 
 function show(value, percent = false) {
-  if (value === null || value === undefined) return "–";
-  if (!isNumber(value)) return String(value);
-  if (percent) return `${(100 * value).toFixed(2)} %`;
-  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+  if (value === null) return "–";
+  if (!isNumber(value)) return value;
+  return percent ? `${(100 * value).toFixed(2)} %` : Number.isInteger(value) ? String(value) : round(value);
 }
 
 // ---- the one tooltip
@@ -26,17 +31,15 @@ const tip = make(document.body, "div", { class: "tip", role: "status", hidden: "
 function point(event, text) {
   tip.textContent = text;
   tip.hidden = false;
-  const width = tip.offsetWidth, height = tip.offsetHeight;
-  const right = event.clientX + 14 + width > innerWidth;
-  tip.style.left = `${Math.max(4, right ? event.clientX - width - 14 : event.clientX + 14)}px`;
-  tip.style.top = `${Math.max(4, Math.min(event.clientY + 14, innerHeight - height - 4))}px`;
+  const right = event.clientX + 14 + tip.offsetWidth > innerWidth;
+  tip.style.left = `${Math.max(4, right ? event.clientX - tip.offsetWidth - 14 : event.clientX + 14)}px`;
+  tip.style.top = `${Math.max(4, Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 4))}px`;
 }
 
 const unpoint = () => { tip.hidden = true; };
 
-// ---- charts
+// ---- charts. spec: {xlabel, ylabel, percent, series: [{name, color, …}]}
 function ticks(low, high, count) {
-  if (!(high > low)) return [low];
   const size = 10 ** Math.floor(Math.log10((high - low) / count));
   const step = [1, 2, 2.5, 5, 10].map((f) => f * size).find((s) => (high - low) / s <= count);
   const result = [];
@@ -44,149 +47,138 @@ function ticks(low, high, count) {
   return result;
 }
 
-// An empty chart: {svg, x, y} with scales from values to pixels. `spec`: xlabel, ylabel, percent.
+const path = (points) => points.map(([a, b], i) => `${i ? "L" : "M"}${a.toFixed(1)} ${b.toFixed(1)}`).join("");
+
+// Axes for these values: {svg, x, y, top, floor} with scales from values to pixels.
 function frame(host, spec, xs, ys) {
   host.querySelector("svg")?.remove();
   const width = Math.max(host.clientWidth, 280), height = host.classList.contains("tall") ? 340 : 270;
-  const left = 52, right = 14, top = 12, bottom = 42;
-  const finite = ys.filter(isNumber);
-  let [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...finite), Math.max(...finite)];
-  const padX = x1 > x0 ? 0.02 * (x1 - x0) : 0.5, padY = y1 > y0 ? 0.05 * (y1 - y0) : Math.abs(y1) * 0.05 || 0.5;
-  [x0, x1, y0, y1] = [x0 - padX, x1 + padX, y0 - padY, y1 + padY];
-  const x = (value) => left + ((value - x0) / (x1 - x0)) * (width - left - right);
-  const y = (value) => height - bottom - ((value - y0) / (y1 - y0)) * (height - top - bottom);
+  const left = 52, right = width - 14, top = 12, floor = height - 42;
+  const scale = (values, share, least, from, to) => {
+    const low = Math.min(...values), high = Math.max(...values), spare = high > low ? share * (high - low) : least(high);
+    const place = (value) => from + ((value - low + spare) / (high - low + 2 * spare)) * (to - from);
+    return [place, low - spare, high + spare];
+  };
+  const [x, x0, x1] = scale(xs, 0.02, () => 0.5, left, right);
+  const [y, y0, y1] = scale(ys.filter(isNumber), 0.05, (value) => Math.abs(value) * 0.05 || 0.5, floor, top);
   const svg = make(host, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${spec.ylabel} by ${spec.xlabel}` });
   for (const tick of ticks(y0, y1, 6)) {
-    make(svg, "line", { class: "grid", x1: left, x2: width - right, y1: y(tick), y2: y(tick) });
-    const label = spec.percent ? `${Number((100 * tick).toPrecision(4))} %` : String(Number(tick.toPrecision(4)));
-    make(svg, "text", { x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, label);
+    make(svg, "line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) });
+    make(svg, "text", { x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, spec.percent ? `${round(100 * tick)} %` : round(tick));
   }
   for (const tick of ticks(x0, x1, Math.min(9, width / 60)).filter(Number.isInteger))
-    make(svg, "text", { x: x(tick), y: height - bottom + 17, "text-anchor": "middle" }, tick);
-  make(svg, "line", { class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom });
-  make(svg, "text", { class: "title", x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, spec.xlabel);
-  const scale = () => width / svg.getBoundingClientRect().width;
-  const at = (event) => {
-    const box = svg.getBoundingClientRect();
-    return [(event.clientX - box.left) * scale(), (event.clientY - box.top) * scale()];
-  };
-  return { svg, x, y, at, top, floor: height - bottom };
+    make(svg, "text", { x: x(tick), y: floor + 17, "text-anchor": "middle" }, tick);
+  make(svg, "line", { class: "axis", x1: left, x2: right, y1: floor, y2: floor });
+  make(svg, "text", { class: "title", x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, spec.xlabel);
+  return { svg, x, y, top, floor };
 }
 
-const PATH = (points) => points.map(([a, b], i) => `${i ? "L" : "M"}${a.toFixed(1)} ${b.toFixed(1)}`).join("");
-
-function legend(host, series) {
-  const box = make(host, "div", { class: "legend" });
-  for (const item of series) {
-    const entry = make(box, "span");
-    make(entry, "i", item.dots ? { class: "dot" } : {}).style.background = item.color;
-    entry.append(item.name);
+// `paint(frame)` draws the series and returns [mark, spots]: the mark goes to the spot {x, y, text} that the mouse is
+// nearest to, whose y is null where only x counts; to others only within 30 pixels.
+function chart(host, spec, xs, ys, paint) {
+  const legend = make(host, "div", { class: "legend" });
+  for (const { name, color, dots } of spec.series) {
+    const entry = make(legend, "span");
+    make(entry, "i", dots ? { class: "dot" } : {}).style.background = color;
+    entry.append(name);
   }
-}
-
-// spec: {xlabel, ylabel, percent, x: […], mark, series: [{name, color, y: […]}]}
-function lineChart(host, spec) {
-  legend(host, spec.series);
-  const ends = ({ y, sd }) => y.flatMap((value, i) => (isNumber(value) && isNumber(sd[i]) ? [value - sd[i], value + sd[i]] : [value]));
-  const draw = () => {
-    const { svg, x, y, at, top, floor } = frame(host, spec, spec.x, spec.series.flatMap(ends));
-    if (spec.mark !== null) make(svg, "line", { class: "mark", x1: x(spec.mark), x2: x(spec.mark), y1: top, y2: floor });
-    for (const { color, y: values, sd } of spec.series) {
-      const known = sd.map((_, i) => i).filter((i) => isNumber(values[i]) && isNumber(sd[i]));
-      const edge = (i, sign) => [x(spec.x[i]), y(values[i] + sign * sd[i])];
-      const band = [...known.map((i) => edge(i, 1)), ...known.reverse().map((i) => edge(i, -1))];
-      if (band.length) make(svg, "path", { d: PATH(band) + "Z", fill: color, "fill-opacity": 0.2 });
-      let run = [];
-      const runs = [run];
-      values.forEach((value, i) => {
-        if (isNumber(value)) run.push([x(spec.x[i]), y(value)]);
-        else if (run.length) runs.push((run = []));
-      });
-      for (const points of runs.filter((r) => r.length)) {
-        make(svg, "path", { d: PATH(points), fill: "none", stroke: color, "stroke-width": 2 });
-        if (spec.x.length <= 25) for (const [a, b] of points) make(svg, "circle", { cx: a, cy: b, r: 3.2, fill: color });
-      }
-    }
-    const ruler = make(svg, "line", { class: "axis", y1: top, y2: floor, visibility: "hidden" });
+  onWidth(host, () => {
+    const axes = frame(host, spec, xs, ys), { svg } = axes, [mark, spots] = paint(axes);
+    const hide = () => { unpoint(); set(mark, { visibility: "hidden" }); };
+    hide();
+    svg.addEventListener("pointerleave", hide);
     svg.addEventListener("pointermove", (event) => {
-      const [mouse] = at(event);
-      const near = spec.x.reduce((best, value, i) => (Math.abs(x(value) - mouse) < Math.abs(x(spec.x[best]) - mouse) ? i : best), 0);
-      for (const name of ["x1", "x2"]) ruler.setAttribute(name, x(spec.x[near]));
-      ruler.setAttribute("visibility", "visible");
-      const lines = spec.series.map((s) => `${s.name}: ${show(s.y[near], spec.percent)}${isNumber(s.sd[near]) ? ` ± ${show(s.sd[near], spec.percent)}` : ""}`);
-      const best = spec.x[near] === spec.mark ? " (best)" : "";
-      point(event, [`${spec.xlabel} ${spec.x[near]}${best}`, ...lines].join("\n"));
-    });
-    svg.addEventListener("pointerleave", () => { unpoint(); ruler.setAttribute("visibility", "hidden"); });
-  };
-  onWidth(host, draw);
-}
-
-// spec: {xlabel, ylabel, percent, threshold, series: [{name, color, dots, x: […], y: […], labels: […]}]}; y null lies on the floor
-function dotChart(host, spec) {
-  legend(host, spec.series);
-  const draw = () => {
-    const all = spec.series.flatMap((s) => s.x), values = spec.series.flatMap((s) => s.y);
-    const { svg, x, y, at, floor } = frame(host, spec, all, values.some(isNumber) ? values : [0, 1]);
-    const places = [];
-    if (spec.threshold !== null)
-      make(svg, "line", { class: "mark", x1: x(Math.min(...all)), x2: x(Math.max(...all)), y1: y(spec.threshold), y2: y(spec.threshold) });
-    const size = all.length > 2000 ? 3.2 : 6;
-    for (const s of spec.series) {
-      const points = s.x.map((value, i) => [x(value), isNumber(s.y[i]) ? y(s.y[i]) : floor]);
-      if (s.dots) {
-        const d = points.map(([a, b]) => `M${a.toFixed(1)} ${b.toFixed(1)}h0`).join("");
-        make(svg, "path", { d, stroke: s.color, "stroke-width": size, "stroke-linecap": "round", "stroke-opacity": 0.65 });
-        points.forEach((p, i) => places.push([...p, s.labels[i], s.y[i]]));
-      } else {
-        const steps = points.flatMap((p, i) => (i ? [[p[0], points[i - 1][1]], p] : [p]));
-        make(svg, "path", { d: PATH(steps), fill: "none", stroke: s.color, "stroke-width": 1.6 });
+      const box = svg.getBoundingClientRect(), scale = svg.viewBox.baseVal.width / box.width;
+      const a = (event.clientX - box.left) * scale, b = (event.clientY - box.top) * scale;
+      let near = null, least = Infinity;
+      for (const spot of spots) {
+        const distance = spot.y === null ? Math.abs(spot.x - a) : Math.hypot(spot.x - a, spot.y - b);
+        if (distance < least && (spot.y === null || distance < 30)) [near, least] = [spot, distance];
       }
-    }
-    const ring = make(svg, "circle", { r: 6, fill: "none", stroke: "#1f2933", "stroke-width": 2, visibility: "hidden" });
-    svg.addEventListener("pointermove", (event) => {
-      const [a, b] = at(event);
-      let near = null, least = 30 ** 2;
-      for (const place of places) {
-        const distance = (place[0] - a) ** 2 + (place[1] - b) ** 2;
-        if (distance < least) [near, least] = [place, distance];
-      }
-      ring.setAttribute("visibility", near ? "visible" : "hidden");
-      if (!near) return unpoint();
-      ring.setAttribute("cx", near[0]);
-      ring.setAttribute("cy", near[1]);
-      point(event, `${near[2]}\n${spec.ylabel}: ${show(near[3], spec.percent)}`);
+      if (!near) return hide();
+      set(mark, { visibility: "visible", transform: `translate(${near.x} ${near.y ?? 0})` });
+      point(event, near.text);
     });
-    svg.addEventListener("pointerleave", () => { unpoint(); ring.setAttribute("visibility", "hidden"); });
-  };
-  onWidth(host, draw);
+  });
 }
 
 function onWidth(host, draw) {
-  let width = -1;
+  let width = 0;
   new ResizeObserver(() => {
-    if (host.clientWidth === width || !host.clientWidth) return;
+    if (host.clientWidth === width) return;
     width = host.clientWidth;
-    draw();
+    if (width) draw();
   }).observe(host);
+}
+
+// spec also: {x: […], mark}, series also: {y: […], sd: […]}
+function lineChart(host, spec) {
+  const hasBand = ({ y, sd }, i) => isNumber(y[i]) && isNumber(sd[i]);
+  const edge = ({ y, sd }, i, sign) => y[i] + sign * sd[i];
+  const ends = spec.series.flatMap((s) => s.y.flatMap((v, i) => (hasBand(s, i) ? [edge(s, i, -1), edge(s, i, 1)] : [v])));
+  chart(host, spec, spec.x, ends, ({ svg, x, y, top, floor }) => {
+    if (spec.mark !== null) make(svg, "line", { class: "mark", x1: x(spec.mark), x2: x(spec.mark), y1: top, y2: floor });
+    for (const series of spec.series) {
+      const known = spec.x.map((_, i) => i).filter((i) => hasBand(series, i));
+      const band = [...known.map((i) => [i, 1]), ...known.reverse().map((i) => [i, -1])];
+      const corners = band.map(([i, sign]) => [x(spec.x[i]), y(edge(series, i, sign))]);
+      if (band.length) make(svg, "path", { d: path(corners) + "Z", fill: series.color, "fill-opacity": 0.2 });
+      const runs = [[]]; // a missing value parts the line
+      series.y.forEach((value, i) => (isNumber(value) ? runs.at(-1).push([x(spec.x[i]), y(value)]) : runs.push([])));
+      for (const points of runs.filter((run) => run.length)) {
+        make(svg, "path", { d: path(points), fill: "none", stroke: series.color, "stroke-width": 2 });
+        if (spec.x.length <= 25) for (const [a, b] of points) make(svg, "circle", { cx: a, cy: b, r: 3.2, fill: series.color });
+      }
+    }
+    const shown = (value) => show(value, spec.percent);
+    const line = ({ name, y: values, sd }, i) => `${name}: ${shown(values[i])}${isNumber(sd[i]) ? ` ± ${shown(sd[i])}` : ""}`;
+    const spots = spec.x.map((value, i) => {
+      const title = `${spec.xlabel} ${value}${value === spec.mark ? " (best)" : ""}`;
+      return { x: x(value), y: null, text: [title, ...spec.series.map((series) => line(series, i))].join("\n") };
+    });
+    return [make(svg, "line", { class: "axis", y1: top, y2: floor }), spots];
+  });
+}
+
+// spec also: {threshold}, series also: {dots, x: […], y: […], labels: […]}; y null lies on the floor
+function dotChart(host, spec) {
+  const xs = spec.series.flatMap((s) => s.x), ys = spec.series.flatMap((s) => s.y);
+  chart(host, spec, xs, ys.some(isNumber) ? ys : [0, 1], ({ svg, x, y, floor }) => {
+    const spots = [];
+    if (spec.threshold !== null)
+      make(svg, "line", { class: "mark", x1: x(Math.min(...xs)), x2: x(Math.max(...xs)), y1: y(spec.threshold), y2: y(spec.threshold) });
+    const size = xs.length > 2000 ? 3.2 : 6;
+    for (const s of spec.series) {
+      const points = s.x.map((value, i) => [x(value), isNumber(s.y[i]) ? y(s.y[i]) : floor]);
+      if (s.dots) {
+        const d = points.map((p) => `${path([p])}h0`).join("");
+        make(svg, "path", { d, stroke: s.color, "stroke-width": size, "stroke-linecap": "round", "stroke-opacity": 0.65 });
+        const text = (i) => `${s.labels[i]}\n${spec.ylabel}: ${show(s.y[i], spec.percent)}`;
+        points.forEach(([a, b], i) => spots.push({ x: a, y: b, text: text(i) }));
+      } else {
+        const steps = points.flatMap((p, i) => (i ? [[p[0], points[i - 1][1]], p] : [p]));
+        make(svg, "path", { d: path(steps), fill: "none", stroke: s.color, "stroke-width": 1.6 });
+      }
+    }
+    return [make(svg, "circle", { r: 6, fill: "none", stroke: "#1f2933", "stroke-width": 2 }), spots];
+  });
 }
 
 // ---- tables that sort: numbers as numbers, before text; what is missing last, in both directions
 function compare(a, b, sign) {
-  const missing = (v) => v === null || v === undefined || v === "";
+  const missing = (value) => value === null || value === "";
   if (missing(a) || missing(b)) return missing(a) - missing(b);
   if (isNumber(a) !== isNumber(b)) return isNumber(a) ? -1 : 1;
   return sign * (isNumber(a) ? a - b : a.localeCompare(b, undefined, { numeric: true }));
 }
 
-// `rows`: arrays of raw values; `draw(order)` shows the rows with these numbers. Returns a function that sorts again.
+// `rows`: arrays of raw values; `draw(order)` shows the rows with these numbers. Returns the function that sorts.
 function sortable(table, rows, draw) {
   const heads = [...table.tHead.rows[0].cells];
-  let order = rows.map((_, i) => i);
   const sort = (column, sign) => {
-    heads.forEach((head, i) => (i === column ? head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending") : head.removeAttribute("aria-sort")));
-    order = rows.map((_, i) => i).sort((a, b) => compare(rows[a][column], rows[b][column], sign) || a - b);
-    draw(order);
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    set(heads[column], { "aria-sort": sign > 0 ? "ascending" : "descending" });
+    draw(rows.map((_, i) => i).sort((a, b) => compare(rows[a][column], rows[b][column], sign) || a - b));
   };
   heads.forEach((head, column) => {
     const text = head.textContent;
@@ -197,42 +189,39 @@ function sortable(table, rows, draw) {
       sort(column, now ? -now : first);
     });
   });
-  return { sort, again: () => draw(order) };
+  return sort;
 }
 
-for (const table of document.querySelectorAll("table.sortable")) {
+function sortTable(table) {
   const body = table.tBodies[0], lines = [...body.rows];
-  const value = (cell) => (cell.dataset.value === undefined ? cell.textContent : cell.dataset.value === "" ? null : Number(cell.dataset.value));
-  sortable(table, lines.map((line) => [...line.cells].map(value)), (order) => body.append(...order.map((i) => lines[i])));
+  const number = (text) => (text === "" ? null : Number(text));
+  const raw = (cell) => (cell.dataset.value === undefined ? cell.textContent : number(cell.dataset.value));
+  sortable(table, lines.map((line) => [...line.cells].map(raw)), (order) => body.append(...order.map((i) => lines[i])));
 }
 
-// ---- all trials. data.trials: {columns: [{name, percent, number}], rows, best: column}
-let chosenTrials = null;
-let redrawTrials = () => {};
+// ---- all trials. data.trials: {columns: [{name, percent, number}], rows, score: column, larger}
+let keepTrials = () => {}; // lists those whose flags are set; null: all
 
 function trialTable(table) {
-  const { columns, rows, score, larger } = data.trials, limit = 100;
+  const { columns, rows, score, larger } = data.trials, more = byId("more");
   const head = make(make(table, "thead"), "tr"), body = make(table, "tbody");
-  for (const column of columns) make(head, "th", column.number ? { scope: "col", class: "number" } : { scope: "col" }, column.name);
-  const more = document.getElementById("more"), note = document.getElementById("listed");
-  let all = rows.length <= limit;
-  const draw = (order) => {
-    const kept = chosenTrials ? order.filter((i) => chosenTrials[i]) : order;
-    const listed = all ? kept : kept.slice(0, limit);
-    const lines = document.createDocumentFragment();
+  const kind = ({ number }) => (number ? { class: "number" } : {});
+  for (const column of columns) make(head, "th", { scope: "col", ...kind(column) }, column.name);
+  let limit = 100, order = [], flags = null;
+  const draw = () => {
+    const kept = flags ? order.filter((i) => flags[i]) : order, listed = kept.slice(0, limit);
+    body.replaceChildren();
     for (const i of listed) {
-      const line = document.createElement("tr");
-      rows[i].forEach((value, c) => make(line, "td", columns[c].number ? { class: "number" } : {}, show(value, columns[c].percent)));
-      lines.append(line);
+      const line = make(body, "tr");
+      columns.forEach((column, c) => make(line, "td", kind(column), show(rows[i][c], column.percent)));
     }
-    body.replaceChildren(lines);
-    note.textContent = `${listed.length} of ${rows.length} trials listed`;
+    byId("listed").textContent = `${listed.length} of ${rows.length} trials listed`;
     more.hidden = listed.length === kept.length;
     more.textContent = `List all ${kept.length}`;
   };
-  const { sort, again } = sortable(table, rows, draw);
-  more.addEventListener("click", () => { all = true; again(); });
-  redrawTrials = again;
+  const sort = sortable(table, rows, (sorted) => { order = sorted; draw(); });
+  more.addEventListener("click", () => { limit = Infinity; draw(); });
+  keepTrials = (kept) => { flags = kept; draw(); };
   sort(score, larger ? -1 : 1);
 }
 
@@ -243,159 +232,137 @@ function blend(order) {
   return stops[i].map((v, k) => Math.round(v + t * (stops[i + 1][k] - v)));
 }
 
-function parallel(host) {
-  const axes = data.axes, count = data.order.length, brushes = axes.map(() => null);
-  const drawn = data.order.map((_, i) => i).sort((a, b) => data.order[a] - data.order[b]);
-  const output = document.getElementById("brushed"), clear = document.getElementById("clear");
-  const top = 46, height = 420, bottom = 14, left = 46, right = 66;
-  const y = (place) => top + (1 - place) * (height - top - bottom);
-  let x = () => 0, canvas = null, svg = null, pending = 0;
-
-  const inside = (i) => brushes.every((b, a) => !b || (axes[a].places[i] >= b[0] - 1e-9 && axes[a].places[i] <= b[1] + 1e-9));
-
-  // While the mouse drags, at most a thousand lines are drawn; what is counted is always all of them.
-  const paint = (dragging = false) => {
-    pending = 0;
-    const kept = data.order.map((_, i) => inside(i));
-    const number = kept.filter(Boolean).length, brushed = brushes.some(Boolean);
-    const ratio = count > 500 ? devicePixelRatio || 1 : Math.max(2, devicePixelRatio || 1), width = host.clientWidth;
-    const every = dragging ? Math.ceil(count / 1000) : 1, lines = drawn.filter((_, k) => k % every === 0);
-    canvas.width = width * ratio;
-    canvas.height = height * ratio;
-    const pen = canvas.getContext("2d");
-    pen.scale(ratio, ratio);
-    const trace = (i) => axes.forEach((axis, a) => (a ? pen.lineTo(x(a), y(axis.places[i])) : pen.moveTo(x(a), y(axis.places[i]))));
-    if (brushed) {
-      pen.beginPath();
-      pen.strokeStyle = count > 500 ? "rgb(240,242,245)" : "rgb(228,232,237)";
-      lines.forEach((i) => { if (!kept[i]) trace(i); });
-      pen.stroke();
-    }
-    const alpha = Math.min(0.85, Math.max(0.12, 60 / Math.max(number, 1)));
-    pen.lineWidth = number > 500 ? 1 : 1.4;
-    for (const i of lines) {
-      if (!kept[i]) continue;
-      pen.beginPath();
-      pen.strokeStyle = `rgba(${blend(data.order[i])},${alpha})`;
-      trace(i);
-      pen.stroke();
-    }
-    output.textContent = `${number} of ${count} runs`;
-    document.getElementById("summary").textContent = summary(kept);
-    clear.disabled = !brushed;
-    svg.querySelectorAll(".brush").forEach((node, a) => {
-      const b = brushes[a];
-      node.setAttribute("visibility", b ? "visible" : "hidden");
-      if (b) { node.setAttribute("y", y(b[1])); node.setAttribute("height", Math.max(1, y(b[0]) - y(b[1]))); }
-    });
-    chosenTrials = brushed ? kept : null;
-  };
-  const repaint = () => { pending ||= requestAnimationFrame(() => paint(true)); };
-
-  // On an axis of choices a brush takes whole choices: every one whose tick it covers, or the one it was drawn in.
-  const snapped = (axis, a, b) => {
-    let [low, high] = [Math.max(0, Math.min(a, b)), Math.min(1, Math.max(a, b))];
-    if (!axis.band) return [low, high];
-    const covered = axis.ticks.map((t) => t[0]).filter((t) => t >= low && t <= high);
-    const middle = (low + high) / 2;
-    const near = axis.ticks.map((t) => t[0]).reduce((p, q) => (Math.abs(q - middle) < Math.abs(p - middle) ? q : p));
-    if (!covered.length) covered.push(near);
-    return [Math.min(...covered) - axis.band, Math.max(...covered) + axis.band];
-  };
-
-  const drag = (event, a) => {
-    const start = event.clientY, box = svg.getBoundingClientRect();
-    const place = (e) => 1 - (((e.clientY - box.top) * height) / box.height - top) / (height - top - bottom);
-    const from = place(event);
-    event.target.setPointerCapture(event.pointerId);
-    const move = (e) => {
-      if (Math.abs(e.clientY - start) < 3) return;
-      brushes[a] = snapped(axes[a], from, place(e));
-      repaint();
-    };
-    const end = (e) => {
-      event.target.removeEventListener("pointermove", move);
-      if (Math.abs(e.clientY - start) < 3) brushes[a] = null; // a click clears this axis
-      cancelAnimationFrame(pending);
-      paint();
-      redrawTrials();
-    };
-    event.target.addEventListener("pointermove", move);
-    event.target.addEventListener("pointerup", end, { once: true });
-  };
-
-  const draw = () => {
-    host.replaceChildren();
-    const width = host.clientWidth;
-    x = (a) => left + (a / Math.max(axes.length - 1, 1)) * (width - left - right);
-    canvas = make(host, "canvas");
-    svg = make(host, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "parallel coordinates of all runs" });
-    axes.forEach((axis, a) => {
-      const parts = axis.name.length > 12 ? axis.name.split(/(?<=[_ /])/) : [axis.name];
-      const half = Math.ceil(parts.length / 2);
-      const lines = parts.length > 1 ? [parts.slice(0, half).join(""), parts.slice(half).join("")] : parts;
-      lines.forEach((line, i) => make(svg, "text", { class: "name", x: x(a), y: 30 - 14 * (lines.length - 1 - i), "text-anchor": "middle" }, line));
-      make(svg, "line", { class: "axis", x1: x(a), x2: x(a), y1: top, y2: height - bottom });
-      make(svg, "rect", { class: "brush", x: x(a) - 8, width: 16, y: 0, height: 0, visibility: "hidden" });
-      for (const [place, text] of axis.ticks) {
-        make(svg, "line", { class: "axis", x1: x(a) - 3, x2: x(a) + 3, y1: y(place), y2: y(place) });
-        make(svg, "text", { class: "tick", x: x(a) + 7, y: y(place) + 4 }, text);
-      }
-      const hit = make(svg, "rect", { class: "hit", x: x(a) - 16, width: 32, y: top - 6, height: height - top - bottom + 12, "data-axis": axis.name });
-      hit.addEventListener("pointerdown", (event) => drag(event, a));
-    });
-    paint();
-  };
-  clear.addEventListener("click", () => { brushes.fill(null); paint(); redrawTrials(); });
-  onWidth(host, draw);
-}
-
 function summary(kept) {
   const { rows, score, columns, larger } = data.trials;
   const scores = rows.filter((_, i) => kept[i]).map((row) => row[score]).filter(isNumber).sort((a, b) => a - b);
   if (!scores.length) return "none of them with a score";
-  const half = scores.length / 2;
-  const median = Number.isInteger(half) ? (scores[half - 1] + scores[half]) / 2 : scores[Math.floor(half)];
-  const best = larger ? scores[scores.length - 1] : scores[0];
-  const percent = columns[score].percent;
-  return `best ${show(best, percent)}, median ${show(median, percent)}`;
+  const half = scores.length / 2, median = (scores[Math.ceil(half) - 1] + scores[Math.floor(half)]) / 2;
+  const [best, middle] = [scores.at(larger ? -1 : 0), median].map((value) => show(value, columns[score].percent));
+  return `best ${best}, median ${middle}`;
 }
 
-// ---- confusion matrix
-function confusion(table) {
-  const toggle = document.getElementById("shares"), gallery = document.getElementById("of-cell"), title = document.getElementById("cell");
-  const { names, matrix, mistakes } = data.confusion;
-  toggle.addEventListener("click", () => {
-    toggle.setAttribute("aria-pressed", table.classList.toggle("shares"));
+// On an axis of choices a brush takes whole choices: every one whose tick it covers, or the one it was drawn in.
+function snapped({ ticks, band }, a, b) {
+  const low = Math.max(0, Math.min(a, b)), high = Math.min(1, Math.max(a, b)), middle = (low + high) / 2;
+  if (!band) return [low, high];
+  const places = ticks.map(([place]) => place), covered = places.filter((place) => place >= low && place <= high);
+  if (!covered.length) covered.push(places.reduce((p, q) => (Math.abs(q - middle) < Math.abs(p - middle) ? q : p)));
+  return [Math.min(...covered) - band, Math.max(...covered) + band];
+}
+
+function parallel(host) {
+  const { axes, order } = data, count = order.length, brushes = axes.map(() => null);
+  const drawn = order.map((_, i) => i).sort((a, b) => order[a] - order[b]);
+  const top = 46, height = 420, bottom = 14, left = 46, right = 66, clear = byId("clear");
+  const y = (place) => top + (1 - place) * (height - top - bottom);
+  const x = (a) => left + (a / Math.max(axes.length - 1, 1)) * (host.clientWidth - left - right);
+  const inside = (i) => brushes.every((b, a) => !b || (axes[a].places[i] >= b[0] - 1e-9 && axes[a].places[i] <= b[1] + 1e-9));
+  let canvas = null, svg = null, pending = 0;
+
+  // While the mouse drags, at most a thousand lines are drawn; what is counted is always all of them.
+  const paint = (dragging = false) => {
+    pending = 0;
+    const kept = order.map((_, i) => inside(i)), number = kept.filter(Boolean).length, brushed = brushes.some(Boolean);
+    const ratio = Math.max(count > 500 ? 1 : 2, devicePixelRatio || 1);
+    const every = dragging ? Math.ceil(count / 1000) : 1, lines = drawn.filter((_, k) => k % every === 0);
+    canvas.width = host.clientWidth * ratio;
+    canvas.height = height * ratio;
+    const pen = canvas.getContext("2d"), xs = axes.map((_, a) => x(a));
+    pen.scale(ratio, ratio);
+    const stroke = (color, chosen) => {
+      pen.beginPath();
+      pen.strokeStyle = color;
+      for (const i of chosen) axes.forEach(({ places }, a) => (a ? pen.lineTo(xs[a], y(places[i])) : pen.moveTo(xs[a], y(places[i]))));
+      pen.stroke();
+    };
+    if (brushed) stroke(count > 500 ? "rgb(240,242,245)" : "rgb(228,232,237)", lines.filter((i) => !kept[i]));
+    const alpha = Math.min(0.85, Math.max(0.12, 60 / Math.max(number, 1)));
+    pen.lineWidth = number > 500 ? 1 : 1.4;
+    for (const i of lines) if (kept[i]) stroke(`rgba(${blend(order[i])},${alpha})`, [i]);
+    byId("brushed").textContent = `${number} of ${count} runs`;
+    byId("summary").textContent = summary(kept);
+    clear.disabled = !brushed;
+    svg.querySelectorAll(".brush").forEach((node, a) => {
+      const [low, high] = brushes[a] || [0, 0];
+      set(node, { visibility: brushes[a] ? "visible" : "hidden", y: y(high), height: Math.max(1, y(low) - y(high)) });
+    });
+    return brushed ? kept : null;
+  };
+
+  const drag = (event, a) => {
+    const area = event.target, box = svg.getBoundingClientRect();
+    const place = (e) => 1 - (((e.clientY - box.top) * height) / box.height - top) / (height - top - bottom);
+    const isClick = (e) => Math.abs(e.clientY - event.clientY) < 3;
+    area.setPointerCapture(event.pointerId);
+    area.onpointermove = (e) => {
+      if (isClick(e)) return;
+      brushes[a] = snapped(axes[a], place(event), place(e));
+      pending ||= requestAnimationFrame(() => paint(true));
+    };
+    area.onpointerup = (e) => {
+      area.onpointermove = area.onpointerup = null;
+      if (isClick(e)) brushes[a] = null; // it frees this axis
+      cancelAnimationFrame(pending);
+      keepTrials(paint());
+    };
+  };
+
+  clear.addEventListener("click", () => { brushes.fill(null); keepTrials(paint()); });
+  onWidth(host, () => {
+    host.replaceChildren();
+    canvas = make(host, "canvas");
+    const label = "parallel coordinates of all runs";
+    svg = make(host, "svg", { viewBox: `0 0 ${host.clientWidth} ${height}`, role: "img", "aria-label": label });
+    axes.forEach(({ name, ticks }, a) => {
+      const parts = name.length > 12 ? name.split(/(?<=[_ /])/) : [name], half = Math.ceil(parts.length / 2);
+      const lines = [parts.slice(0, half), parts.slice(half)].map((part) => part.join("")).filter(Boolean);
+      lines.forEach((line, i) => make(svg, "text", { class: "name", x: x(a), y: 30 - 14 * (lines.length - 1 - i), "text-anchor": "middle" }, line));
+      make(svg, "line", { class: "axis", x1: x(a), x2: x(a), y1: top, y2: height - bottom });
+      make(svg, "rect", { class: "brush", x: x(a) - 8, width: 16 });
+      for (const [place, text] of ticks) {
+        make(svg, "line", { class: "axis", x1: x(a) - 3, x2: x(a) + 3, y1: y(place), y2: y(place) });
+        make(svg, "text", { class: "tick", x: x(a) + 7, y: y(place) + 4 }, text);
+      }
+      const area = { x: x(a) - 16, width: 32, y: top - 6, height: height - top - bottom + 12 };
+      const hit = make(svg, "rect", { class: "hit", ...area, "data-axis": name });
+      hit.addEventListener("pointerdown", (event) => drag(event, a));
+    });
+    paint();
   });
-  const sentence = (row, column) => {
-    const total = matrix[row].reduce((a, b) => a + b, 0), count = matrix[row][column];
-    const share = total ? ` (${((100 * count) / total).toFixed(1)} %)` : "";
-    const what = row === column ? "were recognised" : `were taken for ${names[column]}`;
-    return `${count} of ${total} images of ${names[row]} ${what}${share}`;
-  };
-  const choose = (cell) => {
-    const row = Number(cell.dataset.row), column = Number(cell.dataset.column);
-    table.querySelectorAll(".chosen").forEach((other) => other.classList.remove("chosen"));
-    cell.classList.add("chosen");
-    title.textContent = sentence(row, column) + (row === column ? "." : ". The most confident of these mistakes:");
-    gallery.replaceChildren();
-    for (const mistake of mistakes.filter((m) => m.true === row && m.predicted === column && row !== column)) {
-      const item = make(gallery, "li");
-      make(item, "img", { src: mistake.image, alt: `image ${mistake.index}` });
-      item.append(`image ${mistake.index}, ${mistake.sure}`);
-    }
-  };
+}
+
+// ---- confusion matrix. data.confusion: {names, matrix, mistakes: [{index, true, predicted, sure, image}]}
+function confusion(table) {
+  const { names, matrix, mistakes } = data.confusion, gallery = byId("of-cell"), toggle = byId("shares");
+  toggle.addEventListener("click", () => set(toggle, { "aria-pressed": table.classList.toggle("shares") }));
   for (const cell of table.querySelectorAll(".cell")) {
-    cell.addEventListener("pointermove", (event) => point(event, sentence(Number(cell.dataset.row), Number(cell.dataset.column))));
+    const row = Number(cell.dataset.row), column = Number(cell.dataset.column), hit = row === column;
+    const total = matrix[row].reduce((a, b) => a + b, 0), count = matrix[row][column];
+    const what = hit ? "were recognised" : `were taken for ${names[column]}`;
+    const share = total ? ` (${((100 * count) / total).toFixed(1)} %)` : "";
+    const sentence = `${count} of ${total} images of ${names[row]} ${what}${share}`;
+    const choose = () => {
+      table.querySelector(".chosen")?.classList.remove("chosen");
+      cell.classList.add("chosen");
+      byId("cell").textContent = sentence + (hit ? "." : ". The most confident of these mistakes:");
+      gallery.replaceChildren();
+      for (const mistake of mistakes.filter((m) => m.true === row && m.predicted === column)) {
+        const item = make(gallery, "li");
+        make(item, "img", { src: mistake.image, alt: `image ${mistake.index}` });
+        item.append(`image ${mistake.index}, ${mistake.sure}`);
+      }
+    };
+    cell.addEventListener("pointermove", (event) => point(event, sentence));
     cell.addEventListener("pointerleave", unpoint);
-    cell.addEventListener("click", () => choose(cell));
-    cell.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(cell); });
+    cell.addEventListener("click", choose);
+    cell.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(); });
   }
 }
 
-for (const host of document.querySelectorAll("[data-lines]")) lineChart(host, data.lines[host.dataset.lines]);
-for (const host of document.querySelectorAll("[data-dots]")) dotChart(host, data.dots[host.dataset.dots]);
-for (const table of document.querySelectorAll("table.confusion")) confusion(table);
-for (const table of document.querySelectorAll("table.trials")) trialTable(table);
-for (const host of document.querySelectorAll(".parallel")) parallel(host);
+const each = (selector, draw) => document.querySelectorAll(selector).forEach(draw);
+each("[data-lines]", (host) => lineChart(host, data.lines[host.dataset.lines]));
+each("[data-dots]", (host) => dotChart(host, data.dots[host.dataset.dots]));
+each("table.sortable", sortTable);
+each("table.confusion", confusion);
+each("table.trials", trialTable);
+each(".parallel", parallel);
