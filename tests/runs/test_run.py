@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from functools import partial
@@ -51,10 +52,10 @@ def copied(finished, tmp_path):
 
 
 def results(folder: Path) -> tuple[list[dict], dict]:
-    """metrics.jsonl and summary.json without their times."""
+    """metrics.jsonl and summary.json without times and the commit."""
 
     def timeless(pairs: list) -> dict:
-        return {name: value for name, value in pairs if not name.startswith(("seconds", "compile_seconds"))}
+        return {name: value for name, value in pairs if not re.match("(compile_)?seconds|commit", name)}
 
     records, summary = (folder / name for name in ("metrics.jsonl", "summary.json"))
     return (
@@ -212,6 +213,16 @@ def test_a_finished_run_mends_what_was_lost_or_damaged_since(damage, finished, c
     assert results(copied) == results(finished)
     assert (copied / "evaluation.json").read_bytes() == (finished / "evaluation.json").read_bytes()
     assert same_bits(lane_in(copied), lane_in(finished))
+
+
+def test_figures_that_no_run_writes_are_refused(copied, data):
+    config, lane = config_for(data), lane_in(copied)
+    (copied / "summary.json").write_text("{}")
+    with pytest.raises(UserError, match=r"summary\.json: not as a run wrote it"):
+        run(config, copied)
+    resume.keep(copied, lane, [{"epoch": 2}], config, load(str(data), "", ""))
+    with pytest.raises(UserError, match="its figures are not as a run writes them"):
+        lane_in(copied)
 
 
 def test_a_resume_on_other_cores_says_that_bits_may_differ(copied, data, monkeypatch, capsys):
