@@ -47,7 +47,7 @@ def one_lane(job: Job, place: int = 0) -> Epoch:
 
     def epoch() -> None:
         nonlocal lane
-        lane = program.train_steps(task.hparams, task.keys, task.data, order, lane, np.int32(0), np.int32(steps))
+        lane = program.train_steps(task.hparams, task.keys, task.data, order, lane, (np.int32(0), np.int32(steps)))
         jax.block_until_ready(lane)
 
     return epoch
@@ -80,7 +80,7 @@ def lanes_side_by_side(job: Job, count: int) -> Epoch:
 
     def epoch() -> None:
         nonlocal lane
-        lane = program.train_steps(chunk.hparams, chunk.keys, first.data, order, lane, np.int32(0), np.int32(steps))
+        lane = program.train_steps(chunk.hparams, chunk.keys, first.data, order, lane, (np.int32(0), np.int32(steps)))
         jax.block_until_ready(lane)
 
     return epoch

@@ -49,7 +49,7 @@ def measure(meshes: list[str], batches: list[int], steps: int, repeats: int) -> 
             for _, task, program, order, lane, times in ready:
                 count = min(steps, len(order.indices))
                 start = time.perf_counter()
-                arguments = task.hparams, task.keys, task.data, order, lane.pop(), np.int32(0), np.int32(count)
+                arguments = task.hparams, task.keys, task.data, order, lane.pop(), (np.int32(0), np.int32(count))
                 lane.append(program.train_steps(*arguments))
                 jax.block_until_ready(lane[0])
                 if repeat:  # the first warms up

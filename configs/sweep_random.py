@@ -34,5 +34,7 @@ def get_config() -> ConfigDict:
         "report_test": False,
         "name": "random",  # of the study in a shared database
     }
-    config.storage = ""  # '': study.db in the workdir; postgresql://user@host/database for workers on many machines
+    # '': study.journal in the workdir, for one worker. Several share journal:///FILE where they have a file system in
+    # common, or postgresql://user@host/database from many machines.
+    config.storage = ""
     return config

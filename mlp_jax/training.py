@@ -258,14 +258,14 @@ def move_average(average: Params, params: Params, decay: Array, count: Array) ->
 
 
 def train_steps(
-    static: Static, hparams: Hparams, keys: Keys, data: Data, order: Rows, lane: Lane, start: Placed, stop: Placed
+    static: Static, hparams: Hparams, keys: Keys, data: Data, order: Rows, lane: Lane, bounds: tuple[Placed, Placed]
 ) -> Lane:
-    """Batches `start` … `stop` − 1 of the epoch whose row order is `order`; one program for any two bounds."""
+    """Batches start … stop − 1 of the epoch whose row order is `order`; one program for any bounds (start, stop)."""
 
     def body(batch: Array, lane: Lane) -> Lane:
         return train_step(static, hparams, keys, lane, take_batch(static, data, order, batch, static.batch_size))
 
-    return lax.fori_loop(start, stop, body, lane)
+    return lax.fori_loop(*bounds, body, lane)
 
 
 class Evaluation(NamedTuple):

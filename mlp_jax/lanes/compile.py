@@ -82,7 +82,7 @@ class Compiler:
             return chunk.hparams, chunk.keys, chunk.orders(1), chunk.validation, lane
 
         start = self._once(task, ("init", static, *kind), init, lambda: ((chunk.hparams, chunk.keys), whole))
-        steps = jax.vmap(partial(train_steps, static.trained), in_axes=(0, 0, None, rows, 0, None, None))
+        steps = jax.vmap(partial(train_steps, static.trained), in_axes=(0, 0, None, rows, 0, None))
         end = jax.vmap(partial(end_epoch, static.evaluated), in_axes=(None, None, None, rows, 0))
         return Program(start, *self._loop(task, kind, steps, end, arguments))
 
@@ -92,7 +92,7 @@ class Compiler:
 
         def of_steps() -> tuple[Any, Any]:
             hparams, keys, order, _, lane = arguments()
-            return (hparams, keys, task.data, order, lane, number, number), _places(lane)
+            return (hparams, keys, task.data, order, lane, (number, number)), _places(lane)
 
         def of_end() -> tuple[Any, Any]:
             *_, validation, lane = arguments()

@@ -35,9 +35,8 @@ def _advance(task: Task, program: Program, lane: Lane, step: int) -> Lane:
     while int(lane.state.step) < step:
         epoch, batch = divmod(int(lane.state.step), task.steps)
         stop = min(task.steps, batch + step - int(lane.state.step))
-        lane = program.train_steps(
-            task.hparams, task.keys, task.data, order_of(task, epoch + 1), lane, np.int32(batch), np.int32(stop)
-        )
+        order, bounds = order_of(task, epoch + 1), (np.int32(batch), np.int32(stop))
+        lane = program.train_steps(task.hparams, task.keys, task.data, order, lane, bounds)
     return lane
 
 

@@ -60,7 +60,7 @@ class Program(NamedTuple):
     """
 
     init: Callable[[Hparams, Keys], Lane]
-    train_steps: Callable[[Hparams, Keys, Data, Rows, Lane, Placed, Placed], Lane]
+    train_steps: Callable[[Hparams, Keys, Data, Rows, Lane, tuple[Placed, Placed]], Lane]
     end_epoch: Callable[[Data, Placed, Placed, Rows, Lane], tuple[Lane, EpochStats]]
 
 
@@ -153,7 +153,8 @@ def fit(task: Task, program: Program, lane: Lane | None = None, seconds: float =
         start = time.perf_counter()
         while batch < steps:
             stop = min(batch + per_call, steps)
-            lane = program.train_steps(task.hparams, task.keys, task.data, order, lane, np.int32(batch), np.int32(stop))
+            bounds = np.int32(batch), np.int32(stop)
+            lane = program.train_steps(task.hparams, task.keys, task.data, order, lane, bounds)
             batch = stop
             if batch < steps:
                 jax.block_until_ready(lane.state.step)
@@ -218,7 +219,7 @@ def fit_side_by_side(
         order = chunk.orders(epoch)
         for batch in range(0, steps, per_call):
             bounds = np.int32(batch), np.int32(min(batch + per_call, steps))
-            lane = program.train_steps(chunk.hparams, chunk.keys, first.data, order, lane, *bounds)
+            lane = program.train_steps(chunk.hparams, chunk.keys, first.data, order, lane, bounds)
         lane, stats = program.end_epoch(first.data, np.int32(examples), np.int32(steps), chunk.validation, lane)
         stats, best_epochs = jax.device_get((stats, lane.best.epoch))
         seconds = (time.perf_counter() - start) / len(active)

@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from mlp_jax.errors import UserError, not_one_of, redact
+from mlp_jax.errors import UserError, not_one_of, redact, shown
 from mlp_jax.files import workdir
 from mlp_jax.runs.defaults import get_config
 
@@ -293,11 +293,7 @@ def _plain(field: str, value: object) -> Any:
 
 def refuse(field: str, value: object, allowed: str) -> NoReturn:
     """Raises the UserError for a value that is not what is allowed."""
-    try:
-        shown = repr(value)
-    except ValueError:  # an int of more than 4300 digits
-        shown = f"{type(value).__name__} too long to print"
-    raise UserError(f"{field}: {shown if len(shown) < 200 else shown[:199] + '…'} is not {allowed}")
+    raise UserError(f"{field}: {shown(value)} is not {allowed}")
 
 
 def validate(config: ConfigDict) -> None:

@@ -110,7 +110,7 @@ class Study:
             self._storage.attempt(self._read_rows)
             left = self._left_behind()
             if left is not None:
-                self._claim(redo=left, time=self._batches[left].redone)
+                self._claim(redo=left, after=self._batches[left].redone)
                 mine = self._mine()
         self._over = not mine and not self._more() and not self._running()
         self._storage.close()
@@ -134,7 +134,8 @@ class Study:
         ended = [self._ended(trial, outcome) for trial, outcome in outcomes]
         finished = [trial.value for trial in [*self._trials.values(), *ended] if trial.status == "finished"]
         worst = samplers.worst_value(self.space.goal, finished)
-        ended = [replace(trial, value=worst) if trial.status == "diverged" else trial for trial in ended]  # not NaN
+        # Optuna takes no NaN.
+        ended = [replace(trial, value=worst) if trial.status == "diverged" else trial for trial in ended]
         for trial, (_, outcome) in zip(ended, outcomes, strict=True):
             attributes = {"index": trial.number, "status": trial.status, "result": trial.result}
             if outcome.test_accuracy is not None:
@@ -186,16 +187,17 @@ class Study:
 
     def _missing(self, batch: int) -> list[Trial]:
         """The trials of a batch that have not ended."""
-        first, cap, proposed = batch * self.size, self.space.cap, self._batches[batch].params
+        first, cap = batch * self.size, self.space.cap
         last = first + self.size if cap is None else min(first + self.size, cap)
-        missing = []
-        for number in range(first, last):
-            if number not in self._trials:
-                params = (
-                    self._sequence(number) if self._sequence else dict(enumerate(proposed or [], first)).get(number)
-                )
-                missing += [Trial(number, params)] if params is not None else []
-        return missing
+        proposed = ((number, self._proposed(number)) for number in range(first, last) if number not in self._trials)
+        return [Trial(number, params) for number, params in proposed if params is not None]
+
+    def _proposed(self, number: int) -> Params | None:
+        """The parameters of a trial whose batch has been taken; None where the space had no more."""
+        if self._sequence:
+            return self._sequence(number)
+        params, place = self._batches[number // self.size].params or [], number % self.size
+        return params[place] if place < len(params) else None
 
     def _more(self) -> bool:
         """Whether there is another batch to take."""
@@ -245,7 +247,7 @@ class Study:
                 self._batches.append(Batch(said["worker"], said["params"]))
             elif "redo" not in said:
                 self._workers.append(said["worker"])
-            elif said["time"] == self._batches[said["redo"]].redone:  # else another idle worker was first
+            elif said["after"] == self._batches[said["redo"]].redone:  # else another idle worker was first
                 batch = self._batches[said["redo"]]
                 batch.worker, batch.redone = said["worker"], batch.redone + 1
 

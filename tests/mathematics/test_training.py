@@ -144,7 +144,7 @@ def test_another_number_does_not_compile_again():
         assert task.static == static
         order = in_batches(task.train_indices, static.batch_size)
         lane = init_lane(static, task.hparams, task.keys)
-        traced(task.hparams, task.keys, task.data, order, lane, np.int32(0), np.int32(1))
+        traced(task.hparams, task.keys, task.data, order, lane, (np.int32(0), np.int32(1)))
     assert traced._cache_size() == 1
 
 

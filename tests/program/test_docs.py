@@ -1,5 +1,6 @@
 """The documentation: its examples run, its links lead somewhere, and the code that it names exists."""
 
+import ast
 import doctest
 import importlib
 import re
@@ -111,3 +112,14 @@ def test_a_broken_page_is_noticed(tmp_path):
     with pytest.raises(ModuleNotFoundError):
         resolve("mlp_jax.model.no_such_function")
     assert examples("text\n```python\n>>> 1\n1\n```\nend\n") == "\n\n>>> 1\n1\n\n\n"
+
+
+def test_the_page_of_the_house_has_every_file_as_it_says_it_of_itself():
+    package = ROOT / "mlp_jax"
+    said = {
+        path.relative_to(package).as_posix(): (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+        for path in package.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| (.+) \|$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    assert dict(rows) == said

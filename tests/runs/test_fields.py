@@ -174,7 +174,7 @@ def parameters(**fields: Any) -> list[bytes]:
     for epoch in range(1, task.config.num_epochs + 1):
         order = order_of(task, epoch)
         stop = np.int32(order.indices.shape[0])
-        lane = steps(task.hparams, task.keys, task.data, order, lane, np.int32(0), stop)
+        lane = steps(task.hparams, task.keys, task.data, order, lane, (np.int32(0), stop))
     return [leaf.tobytes() for leaf in leaves(lane.state.params)]
 
 

@@ -49,6 +49,7 @@ TESTS = {
     "data.idx": ["data/test_idx.py"],
     "files.checkpoint": ["files/test_checkpoint.py"],
     "sweeps.study": ["sweeps/test_study.py"],
+    "sweeps.journal": ["sweeps/test_study.py"],
     "sweeps.samplers": ["sweeps/test_samplers.py"],
     "sweeps.space": ["sweeps/test_samplers.py", "sweeps/test_dialect.py"],
 }
@@ -56,7 +57,7 @@ TESTS = {
 LEFT_OUT = {
     "optimizers": "(derivative and not adam) or scan_and_vmap or mixed_dtypes",
     "losses": "bfloat16 or lower_precision",
-    "sweeps.study": "stays_silent or nothing_slow or full_disk or another_version",
+    "sweeps.study": "stays_silent or nothing_slow or another_optuna",
 }
 COMPARISONS = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
@@ -123,7 +124,7 @@ def places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
 # What the tests import; each fork would pay for it.
 MODULES = (
     *("pytest", "_pytest.assertion.rewrite", "hypothesis.extra.numpy", "jax.numpy", "jax.test_util", "rich.progress"),
-    *("ml_collections", "optuna", "orbax.checkpoint", "PIL.Image", "scipy.special", "scipy.stats"),
+    *("ml_collections", "optuna", "PIL.Image", "scipy.special", "scipy.stats"),
     *("sklearn.datasets", "sklearn.metrics", "sqlalchemy.dialects.sqlite", "concurrent.futures"),
 )
 Mutant = tuple[str, str, int, int]  # name, module, number of the place, which of its changes

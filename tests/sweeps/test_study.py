@@ -428,13 +428,6 @@ def test_a_worker_whose_name_cannot_be_kept(tmp_path):
     refused("worker cannot be kept", space=space(), workdir=tmp_path, storage=shared(tmp_path))
 
 
-def test_a_workdir_of_any_name_will_do(tmp_path):
-    path = tmp_path / "a {b} %41?#'é;"
-    path.mkdir()
-    run(open_study(space(), path)).close()
-    assert len(open_study(space(), path).trials()) == 20
-
-
 def test_a_file_of_sqlite_that_is_none_or_of_another_optuna(tmp_path):
     (tmp_path / "none").write_bytes(b"no database at all" * 100)
     refused("none", "not a database", space=space(), workdir=tmp_path, storage=f"sqlite:///{tmp_path / 'none'}")
