@@ -250,6 +250,13 @@ def test_joining_asks_for_the_peers_that_the_flags_name(joining, monkeypatch):
     assert (given["num_processes"], given["process_id"]) == joining[1:]
     assert given["cluster_detection_method"] == ("deactivate" if by_hand else None)
 
+    def fail(**given):
+        raise RuntimeError("DEADLINE_EXCEEDED: nobody came\nat server.cc:17")
+
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    with pytest.raises(UserError, match=r": the processes do not meet: DEADLINE_EXCEEDED: nobody came$"):
+        cluster.join(joining)
+
 
 @pytest.mark.slow
 def test_a_cluster_that_is_none_is_one_line(tmp_path):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import signal
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +23,6 @@ from mlp_jax.runs.run import run
 from mlp_jax.training import Lane
 from tests.shared.idx_files import make_arrays, write_idx_folder
 from tests.shared.runs import Killed, at_each_record, checkpoints, flip_a_bit
-from tests.shared.slow import fast
 from tests.shared.training import leaves, same_bits, small_config
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -51,10 +52,10 @@ def copied(finished, tmp_path):
 
 
 def results(folder: Path) -> tuple[list[dict], dict]:
-    """metrics.jsonl and summary.json without their times."""
+    """metrics.jsonl and summary.json without times and the commit."""
 
     def timeless(pairs: list) -> dict:
-        return {name: value for name, value in pairs if not name.startswith(("seconds", "compile_seconds"))}
+        return {name: value for name, value in pairs if not re.match("(compile_)?seconds|commit", name)}
 
     records, summary = (folder / name for name in ("metrics.jsonl", "summary.json"))
     return (
@@ -148,22 +149,27 @@ def test_the_test_set_is_read_once_after_the_last_epoch(data, tmp_path, monkeypa
     assert epochs == [3]
 
 
-@pytest.mark.parametrize("operation", fast(["replace", "fsync"], ["replace"]))
-def test_a_run_that_dies_anywhere_ends_with_the_same_bits(operation, finished, data, tmp_path, monkeypatch):
-    """The first start dies before its first file is written or replaced, the second before its second, and so on."""
-    original, left = getattr(os, operation), 0
+@pytest.mark.parametrize(
+    ("steps_per_call", "operations"), [(0, ("replace", "rename")), pytest.param(4, ("fsync",), marks=pytest.mark.slow)]
+)
+def test_a_run_that_dies_anywhere_ends_with_the_same_bits(
+    steps_per_call, operations, finished, data, tmp_path, monkeypatch
+):
+    """The first start dies before the first file takes its place, or is on the disk, the second before its second …"""
+    left = 0
 
-    def dying(*arguments, **options):
+    def dying(original, *arguments, **options):
         nonlocal left
         left -= 1
         if not left:
             raise Killed
         return original(*arguments, **options)
 
-    monkeypatch.setattr(os, operation, dying)
+    for name in operations:
+        monkeypatch.setattr(os, name, partial(dying, getattr(os, name)))
     for left in count(1):  # noqa: B007
         try:
-            run(config_for(data, steps_per_call=4, checkpoint_seconds=0.0), tmp_path / "run")
+            run(config_for(data, steps_per_call=steps_per_call, checkpoint_seconds=0.0), tmp_path / "run")
             break
         except Killed:
             continue
@@ -207,6 +213,16 @@ def test_a_finished_run_mends_what_was_lost_or_damaged_since(damage, finished, c
     assert results(copied) == results(finished)
     assert (copied / "evaluation.json").read_bytes() == (finished / "evaluation.json").read_bytes()
     assert same_bits(lane_in(copied), lane_in(finished))
+
+
+def test_figures_that_no_run_writes_are_refused(copied, data):
+    config, lane = config_for(data), lane_in(copied)
+    (copied / "summary.json").write_text("{}")
+    with pytest.raises(UserError, match=r"summary\.json: not as a run wrote it"):
+        run(config, copied)
+    resume.keep(copied, lane, [{"epoch": 2}], config, load(str(data), "", ""))
+    with pytest.raises(UserError, match="its figures are not as a run writes them"):
+        lane_in(copied)
 
 
 def test_a_resume_on_other_cores_says_that_bits_may_differ(copied, data, monkeypatch, capsys):
