@@ -48,12 +48,6 @@ def test_fuzz(target: str, tmp_path: Path) -> None:
     assert found["peak_rss_mb"] < 1024
 
 
-def test_mutants(tmp_path: Path) -> None:
-    arguments = [f"--folder={tmp_path / 'mutants'}", "--modules=metrics", "--count=3"]
-    found = soak("mutate", *arguments, output=tmp_path / "found.json")
-    assert found["mutants"] == found["killed"] + found["timeout"] + found["survived"] == 3
-
-
 def test_signals(tmp_path: Path) -> None:
     assert soak("stops", "signals", "--count=2", output=tmp_path / "found.json")["bad"] == []
 
