@@ -9,10 +9,11 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_jax.errors import is_number
 from mlp_jax.files.workdir import plain, write_bytes
 
 Json = Mapping[str, Any]
@@ -72,11 +73,6 @@ def embedded_json(value: Any) -> str:
 
 
 # ---- values as words
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def number(value: Any, name: str = "") -> str:

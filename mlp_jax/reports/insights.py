@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.reports.html import is_number
+from mlp_jax.errors import is_number
 
 Trial = Mapping[str, Any]
 
@@ -66,7 +66,7 @@ def score(trial: Trial) -> float | None:
     """The accuracy on validation, else the metric, of a trial that finished or was pruned; None for all others."""
     if trial.get("status") not in ("finished", "pruned"):
         return None
-    value = trial.get("val/accuracy")
+    value: Any = trial.get("val/accuracy")
     value = trial.get("metric") if value is None else value
     return float(value) if is_number(value) else None
 

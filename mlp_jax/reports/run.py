@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_jax.errors import is_number
 from mlp_jax.files.workdir import plain, read_config, read_if_there, read_lines
 from mlp_jax.reports import plots
 from mlp_jax.reports.html import (
@@ -19,7 +20,6 @@ from mlp_jax.reports.html import (
     command_line,
     config_table,
     facts,
-    is_number,
     number,
     percent,
     picture,

@@ -6,6 +6,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlp_jax.errors import is_number
 from mlp_jax.files.workdir import read_config, read_if_there, read_lines, write_json
 from mlp_jax.reports import insights, plots, sweep_plots
 from mlp_jax.reports.html import (
@@ -17,7 +18,6 @@ from mlp_jax.reports.html import (
     command_line,
     config_table,
     facts,
-    is_number,
     number,
     percent,
     seconds,
