@@ -127,7 +127,7 @@ def _lead(config: ConfigDict, folder: Path) -> str:
     data, budget = read_card(folder), BUDGETS[config.budget]
     examples = data["train_examples"]
     held_out = round(config.val_fraction * examples)
-    wanted = f" ({called(config.dataset)} could not be had)" if config.dataset != data["dataset"] else ""
+    wanted = f" ({called(config.dataset)} could not be loaded)" if config.dataset != data["dataset"] else ""
     return (
         f"Budget {config.budget}: {budget.seeds} seeds for every band, {budget.epochs} epochs, {budget.trials} trials "
         f"in the sweep. Every network trains on {examples - held_out:,} examples of {called(data['dataset'])}{wanted}; "

@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     # Data
     config.dataset = "fashion_mnist"  # fashion_mnist, mnist, digits, or a folder of four IDX files
     config.data_dir = _data_dir()  # a folder with one sub-folder a dataset
-    config.fallback_dataset = "digits"  # trained on where the dataset cannot be had; '' makes that an error
+    config.fallback_dataset = "digits"  # trained on where the dataset cannot be loaded; '' makes that an error
     config.val_fraction = 0.1  # share of the training set held out to choose by, in [0, 1); 0 trains on everything
     config.stratified = False  # hold out the same share of every class
 
