@@ -168,7 +168,7 @@ def resolve(options: Options) -> ConfigDict:
 @contextlib.contextmanager
 def new_workdir(config: ConfigDict) -> Iterator[Path]:
     """A new folder runs/<description>-<date>-<time> of this process alone; one that stays empty is removed."""
-    name = f"runs/{configs.describe(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"runs/{configs.folder_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
     for path in (Path(name if n == 1 else f"{name}-{n}") for n in itertools.count(1)):
         with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
@@ -207,9 +207,9 @@ def dispatch(options: Options) -> int:
         return 0 if passed else 1
     workdir = Path(options.workdir)
     if options.mode == "evaluate":
-        from mlp_jax.runs.saved import evaluate
+        from mlp_jax.runs.saved import evaluate_saved
 
-        evaluate(config, workdir)
+        evaluate_saved(config, workdir)
     elif options.mode == "predict":
         from mlp_jax.runs.saved import predict
 

@@ -5,7 +5,7 @@ import os
 import re
 import reprlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SHORTEST_KEY = 8  # characters; W&B's have 40, and taking out a shorter word would garble a text
@@ -46,6 +46,11 @@ def not_one_of(name: str, given: object, allowed: Iterable[object]) -> UserError
     nearest = longer or difflib.get_close_matches(word, choices, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return UserError(f"{name}: {quoted} is not one of {', '.join(choices)}{hint}")
+
+
+def as_flags(fields: Mapping[str, object]) -> list[str]:
+    """Config fields as flags of main.py."""
+    return [f"--config.{field}={as_flag(value)}" for field, value in fields.items()]
 
 
 def as_flag(value: object) -> str:

@@ -1,6 +1,7 @@
 """The confusion matrix, and everything that is read off it."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,3 +39,9 @@ def scores(confusion: np.ndarray) -> Scores:
         return np.divide(a, b, out=np.zeros(len(hits)), where=b > 0)
 
     return Scores(ratio(hits, predicted), ratio(hits, true), ratio(2 * hits, true + predicted), true)
+
+
+def chosen(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The record of the epoch that validation chose: the highest accuracy, the first on ties; else the last one."""
+    validated = [record for record in records if record.get("val/accuracy") is not None]
+    return max(validated, key=lambda record: record["val/accuracy"]) if validated else records[-1]

@@ -30,7 +30,7 @@ def progress(total: float, unit: str) -> Iterator[Callable[[float, str], None]]:
         yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
-def describe(record: dict[str, Any]) -> str:
+def epoch_text(record: dict[str, Any]) -> str:
     """The losses and accuracies of an epoch as the line shows them."""
     text = f"train {record['train/loss']:.4f} {record['train/accuracy']:.2%}"
     if record["val/accuracy"] is not None:

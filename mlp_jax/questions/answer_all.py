@@ -10,12 +10,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mlp_jax.errors import as_flag
+from mlp_jax.errors import as_flags
 from mlp_jax.files import workdir
 from mlp_jax.questions import BUDGETS, QUESTIONS, get_config
 from mlp_jax.questions.lab import KEPT, Lab, called, digest
-from mlp_jax.reports.run import Section, write_bound_report
-from mlp_jax.runs import config as configs
+from mlp_jax.reports.run import Section, write_questions_report
+from mlp_jax.runs.config import fingerprint
+from mlp_jax.runs.config import write as write_config
 from mlp_jax.runs.resume import read_card, write_card
 from mlp_jax.runs.run import check_against
 from mlp_jax.runs.runtime import describe
@@ -41,7 +42,7 @@ def run(config: ConfigDict, folder: Path) -> Path:
         if config.resume == "never":
             for path in (folder / KEPT, folder / SECTIONS, *folder.glob(SWEEPS)):
                 shutil.rmtree(path, ignore_errors=True)
-        configs.write(config, folder)
+        write_config(config, folder)
         write_card(folder, lab.dataset)
         for name in dict.fromkeys(config.experiments):
             _answer(lab, name)
@@ -74,7 +75,7 @@ def _answer(lab: Lab, name: str) -> None:
 
 def _made_of(config: ConfigDict, folder: Path) -> str:
     """What an answer depends on beside its question: the config, the budget, the data."""
-    plain = configs.fingerprint(trial_config(config, {}))
+    plain = fingerprint(trial_config(config, {}))
     return digest(plain, config.budget, read_card(folder)["fingerprint"])
 
 
@@ -85,12 +86,9 @@ def _section(folder: Path, name: str) -> Path:
 def command(config: ConfigDict, name: str) -> str:
     """The command that answers this question alone: its config file, and every field that differs from it."""
     usual = get_config()
-    given = [
-        f"--config.{field}={as_flag(value)}"
-        for field, value in config.items()
-        if value != usual.get(field) and field not in ("experiments", "data_dir", "resume")
-    ]
-    return shlex.join(["python", "main.py", "--config=configs/assignment.py", f"--config.experiments={name}", *given])
+    kept = {field: value for field, value in config.items() if value != usual.get(field)}
+    given = {"experiments": name} | {f: kept[f] for f in kept if f not in ("experiments", "data_dir", "resume")}
+    return shlex.join(["python", "main.py", "--config=configs/assignment.py", *as_flags(given)])
 
 
 def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = None) -> Path:
@@ -120,7 +118,7 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
         "seconds in all": sum(answer["seconds"] for answer in answers.values()),
         **workdir.read_json(folder / MACHINE),
     }
-    return write_bound_report(folder / "report.html", "Experiments", _lead(config, folder), sections, facts)
+    return write_questions_report(folder / "report.html", "Experiments", _lead(config, folder), sections, facts)
 
 
 def _lead(config: ConfigDict, folder: Path) -> str:

@@ -17,6 +17,7 @@ from mlp_jax.hparams import split_config
 from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.placement import Placement
 from mlp_jax.lanes.population import Member, Population
+from mlp_jax.metrics import chosen
 from mlp_jax.questions import BUDGETS
 from mlp_jax.reports import plots
 from mlp_jax.reports.html import spoken
@@ -140,8 +141,8 @@ def digest(*parts: object) -> str:
 
 
 def accuracy(member: Member) -> float:
-    """The highest validation accuracy of a network's epochs."""
-    return max(record["val/accuracy"] for record in member.records)
+    """A network's validation accuracy after the epoch that validation chose."""
+    return float(chosen(member.records)["val/accuracy"])
 
 
 def accuracies(members: Sequence[Member]) -> list[float]:

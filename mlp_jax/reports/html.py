@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.errors import is_number
+from mlp_jax.errors import as_flags, is_number
 from mlp_jax.files.workdir import plain, write_bytes
 
 Json = Mapping[str, Any]
@@ -103,16 +103,10 @@ def spoken(value: Any) -> str:
     return NAMES.get(str(value), str(value))
 
 
-def flags(config: Json) -> list[str]:
-    """The fields as flags of main.py."""
-    texts = {k: ",".join(map(str, v)) or "()" if isinstance(v, list | tuple) else v for k, v in config.items()}
-    return [f"--config.{name}={text}" for name, text in texts.items()]
-
-
 def command_line(config: Json, defaults: Json) -> str:
     """The command that trains `config`: every field that differs from `defaults`, quoted for a shell; no paths."""
     differing = [name for name in _differing(config, defaults) if name in defaults and name != "data_dir"]
-    return shlex.join(["python", "main.py", *flags({name: config[name] for name in differing})])
+    return shlex.join(["python", "main.py", *as_flags({name: config[name] for name in differing})])
 
 
 def _differing(config: Json, defaults: Json) -> list[str]:

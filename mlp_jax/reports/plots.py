@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mlp_jax.files.workdir import write_bytes
+from mlp_jax.metrics import chosen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -249,8 +250,8 @@ def best_epoch(records: Sequence[Mapping[str, Any]]) -> int | None:
     """The epoch of the highest val/accuracy, the first on ties; None without validation, and for means over seeds."""
     if any("val/accuracy/sd" in record for record in records):
         return None  # every seed has its own
-    validated = [record for record in records if record.get("val/accuracy") is not None]
-    return max(validated, key=lambda record: record["val/accuracy"])["epoch"] if validated else None
+    validated = any(record.get("val/accuracy") is not None for record in records)
+    return chosen(records)["epoch"] if validated else None
 
 
 def curves(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:

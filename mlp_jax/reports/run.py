@@ -367,7 +367,7 @@ class Section(NamedTuple):
     table: Sequence[Mapping[str, Any]]
 
 
-def write_bound_report(path: str | Path, title: str, lead: str, sections: Sequence[Section], facts: Json) -> Path:
+def write_questions_report(path: str | Path, title: str, lead: str, sections: Sequence[Section], facts: Json) -> Path:
     """All questions on one page, with a list of contents; `facts` (budget, device, versions) come last."""
     entries = [tag("li", tag("a", section.title, href=f"#s{place}")) for place, section in enumerate(sections, 1)]
     body = [tag("h1", title), tag("p", lead, class_="lead"), tag("nav", tag("ol", *entries))]

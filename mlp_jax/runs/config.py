@@ -333,7 +333,7 @@ def from_json(path: str | Path) -> ConfigDict:
         raise UserError(text if text.startswith(f"{path}:") else f"{path}: {text}") from error
 
 
-def describe(config: ConfigDict) -> str:
+def folder_name(config: ConfigDict) -> str:
     """A readable name, fit for a file, such as fashion_mnist-adam-hl_3-sz_128-bs_32-ac_relu."""
     dataset = re.sub(r"[^\w.-]+", "_", Path(config.dataset).resolve().name)[:60] or "data"
     if "experiments" in config:

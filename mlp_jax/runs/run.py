@@ -15,13 +15,14 @@ from ml_collections import ConfigDict
 from mlp_jax.data.datasets import Dataset, check_mirrored, load, load_test, split
 from mlp_jax.errors import Diverged, UserError
 from mlp_jax.files import workdir
-from mlp_jax.files.progress import describe, progress
+from mlp_jax.files.progress import epoch_text, progress
 from mlp_jax.files.tracking import open_tracker
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.divergence import explain
 from mlp_jax.lanes.evaluation import Tested, evaluate_on
 from mlp_jax.lanes.fit import Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
 from mlp_jax.lanes.placement import Placement, fetch, placements
+from mlp_jax.metrics import chosen
 from mlp_jax.reports import run as report
 from mlp_jax.runs import cluster, resume, runtime
 from mlp_jax.runs.config import FILE, changed_fields, complete, fingerprint, from_json, to_json, write
@@ -171,10 +172,9 @@ def write_evaluation(path: Path, part: str, dataset: Dataset, tested: Tested, im
 
 
 def _figures(lane: Lane, records: list[Record], test: Tested) -> dict[str, Any]:
-    best_epoch = int(lane.best.epoch)
     return {
-        "best_epoch": best_epoch,
-        "val/accuracy": records[best_epoch - 1]["val/accuracy"],
+        "best_epoch": int(lane.best.epoch),
+        "val/accuracy": chosen(records)["val/accuracy"],
         "test/loss": test.loss,
         "test/accuracy": test.accuracy,
         "seconds": sum(record["seconds"] for record in records),
@@ -207,7 +207,7 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
                     if first:
                         workdir.append_jsonl(metrics, event.record)
                     tracker.log(event.record, event.record["epoch"])
-                    show(event.record["epoch"], describe(event.record))
+                    show(event.record["epoch"], epoch_text(event.record))
                 stop, due = _decide(bool(stopped), time.monotonic() - last_save >= config.checkpoint_seconds)
                 if stop or due:
                     _save(event, records, folder, config, dataset)

@@ -50,7 +50,7 @@ def read(folder: Path) -> Saved:
     return Saved(halves[0], found.lane.best.params, card)
 
 
-def evaluate(config: ConfigDict, folder: Path) -> Tested:
+def evaluate_saved(config: ConfigDict, folder: Path) -> Tested:
     """Prints, and writes to `evaluation-DATASET-SPLIT.json`, what the saved run makes of `config.dataset`.
 
     `config.evaluate_split` is test, validation (the rows that the run held out) or train (those it trained on).

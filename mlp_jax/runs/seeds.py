@@ -13,6 +13,7 @@ from mlp_jax.files.progress import progress
 from mlp_jax.lanes.evaluation import Tested, ensemble_accuracy
 from mlp_jax.lanes.fit import Record, make_task
 from mlp_jax.lanes.population import Member, Population
+from mlp_jax.metrics import chosen
 from mlp_jax.runs import resume
 
 
@@ -53,15 +54,9 @@ def restore(folder: Path, config: ConfigDict, dataset: Dataset, population: Popu
 
 
 def _best_so_far(members: list[Member]) -> str:
-    accuracies = [best_accuracy(member) for member in members if member.lane is not None]
+    accuracies = [chosen(member.records)["val/accuracy"] for member in members if member.lane is not None]
     known = [accuracy for accuracy in accuracies if accuracy is not None]
     return f"val {mean(known):.2%}" if known else ""
-
-
-def best_accuracy(member: Member) -> float | None:
-    """Validation accuracy of the parameters that validation chose; None without validation."""
-    assert member.lane is not None
-    return member.records[int(member.lane.best.epoch) - 1]["val/accuracy"]
 
 
 def mean_records(members: list[Member]) -> list[Record]:
@@ -93,7 +88,7 @@ def summarize(members: list[Member], tests: list[Tested], labels: np.ndarray) ->
         {
             "seed": member.config.seed,
             "best_epoch": int(member.lane.best.epoch),
-            "val/accuracy": best_accuracy(member),
+            "val/accuracy": chosen(member.records)["val/accuracy"],
             "test/loss": test.loss,
             "test/accuracy": test.accuracy,
             "seconds": sum(record["seconds"] for record in member.records),

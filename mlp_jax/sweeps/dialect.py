@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mlp_jax.errors import UserError, as_flag, is_number, not_one_of, shown
+from mlp_jax.errors import UserError, as_flag, as_flags, is_number, not_one_of, shown
 from mlp_jax.runs.spelling import MOST_LAYERS, MOST_UNITS, canonical, canonical_field, canonical_metric, sizes
 from mlp_jax.sweeps.space import ABBREVIATIONS, Distribution, Hyperband, Space
 
@@ -103,7 +103,7 @@ def to_yaml(space: Space, config: ConfigDict, defaults: ConfigDict) -> str:
     given = {field: config[field] for field in _fields(config) if config[field] != defaults.get(field)}
     given |= space.overrides({})
     given = {field: value for field, value in given.items() if field not in varied} | {"tracker": "wandb"}
-    flags = [f"--config.{field}={as_flag(value)}" for field, value in given.items()]
+    flags = as_flags(given)
     sweep: dict[str, Any] = {
         "program": "main.py",
         "name": space.name,

@@ -19,8 +19,8 @@ from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import open_tracker
 from mlp_jax.hparams import split_config
 from mlp_jax.lanes.evaluation import evaluate_on
-from mlp_jax.lanes.fit import Record
 from mlp_jax.lanes.population import Member, Population
+from mlp_jax.metrics import chosen
 from mlp_jax.runs.config import EXTRAS, check, complete, fingerprint, to_json, validate, write
 from mlp_jax.runs.resume import write_card
 from mlp_jax.runs.run import check_against, load_for
@@ -179,19 +179,12 @@ def _outcome(space: Space, members: Sequence[Member], num_epochs: int, pruned: b
     history = _history(space, members)
     if any(member.diverged for member in members) or not history:
         return Outcome(math.nan, False, [], {"num_epochs": len(history)})
-    chosen = [_chosen(member.records) for member in members]
+    best = [chosen(member.records) for member in members]
     names = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-    result: dict[str, Any] = {"num_epochs": len(history), "best_epoch": chosen[0]["epoch"]}
-    result |= {name: mean(row[name] for row in chosen) for name in names if chosen[0][name] is not None}
+    result: dict[str, Any] = {"num_epochs": len(history), "best_epoch": best[0]["epoch"]}
+    result |= {name: mean(row[name] for row in best) for name in names if best[0][name] is not None}
     result["seconds"] = sum(record["seconds"] for member in members for record in member.records)
     return Outcome(max(history) if space.goal == "maximize" else min(history), pruned, history, result)
-
-
-def _chosen(records: Sequence[Record]) -> Record:
-    """The record of the highest validation accuracy, the first on ties; the last without validation."""
-    if records[0]["val/accuracy"] is None:
-        return records[-1]
-    return max(records, key=lambda record: (record["val/accuracy"], -record["epoch"]))
 
 
 def _test_accuracy(member: Member, dataset: Dataset, test: Any) -> float:

@@ -7,13 +7,13 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from mlp_jax.files.progress import describe, progress
+from mlp_jax.files.progress import epoch_text, progress
 
 RECORD = {"train/loss": 0.51234, "train/accuracy": 0.875, "val/loss": 0.6, "val/accuracy": 0.75}
 
 
 def _show_and_fail(show):
-    show(3, describe(RECORD))
+    show(3, epoch_text(RECORD))
     raise KeyError
 
 
@@ -48,5 +48,5 @@ print("rich" in sys.modules)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
-def test_without_validation_only_the_training_is_described():
-    assert describe(RECORD | {"val/loss": None, "val/accuracy": None}) == "train 0.5123 87.50%"
+def test_without_validation_only_the_training_is_epoch_textd():
+    assert epoch_text(RECORD | {"val/loss": None, "val/accuracy": None}) == "train 0.5123 87.50%"

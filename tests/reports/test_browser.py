@@ -7,7 +7,7 @@ import time
 import pytest
 
 from mlp_jax.reports import plots
-from mlp_jax.reports.run import Section, write_bound_report, write_run_report
+from mlp_jax.reports.run import Section, write_questions_report, write_run_report
 from mlp_jax.reports.sweep import write_sweep_report
 from tests.shared.pages import attacked_run, attacked_sweep
 from tests.shared.synthetic_workdirs import CLASSES, DEFAULTS, IMPORTANCE, run_workdir, sweep_workdir, trials
@@ -258,7 +258,7 @@ def questions_path(tmp_path_factory):
         Section("A race", "Who wins?", "python main.py", ["Two leads."], [folder / "bars.png"], wide),
         Section("Samples", "What is there?", "python main.py", ["Much."], [], [{"class": "Coat", "images": 6}]),
     ]
-    return write_bound_report(folder / "report.html", "Experiments", "Budget quick.", sections, {"budget": "quick"})
+    return write_questions_report(folder / "report.html", "Experiments", "Budget quick.", sections, {"budget": "quick"})
 
 
 def test_a_page_of_questions_leads_to_its_sections(driver, questions_path):

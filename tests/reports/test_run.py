@@ -13,7 +13,14 @@ from PIL import Image
 import main
 from mlp_jax.errors import UserError
 from mlp_jax.reports import html
-from mlp_jax.reports.run import Predictions, Section, evaluation, write_bound_report, write_run_plots, write_run_report
+from mlp_jax.reports.run import (
+    Predictions,
+    Section,
+    evaluation,
+    write_questions_report,
+    write_run_plots,
+    write_run_report,
+)
 from mlp_jax.reports.sweep import write_sweep_plots, write_sweep_report
 from mlp_jax.runs.config import complete, to_json
 from tests.shared.pages import ATTACKS, attacked_run, attacked_sweep, parse
@@ -54,7 +61,7 @@ def pages(tmp_path_factory):
         "attacked run": write_run_report(attacked_run(root / "attacked"), DEFAULTS),
         "sweep": write_sweep_report(sweep_workdir(root / "s", trials(60)), DEFAULTS, IMPORTANCE),
         "attacked sweep": write_sweep_report(attacked_sweep(root / "a"), DEFAULTS, IMPORTANCE | {ATTACKS[0]: 0.1}),
-        "questions": write_bound_report(root / "q.html", ATTACKS[0], ATTACKS[1], [section], {"a": ATTACKS[0]}),
+        "questions": write_questions_report(root / "q.html", ATTACKS[0], ATTACKS[1], [section], {"a": ATTACKS[0]}),
     }
 
 
@@ -320,7 +327,7 @@ def test_the_page_of_questions_has_every_section_with_its_pictures_and_numbers(t
     Image.new("RGB", (3, 2), (1, 2, 3)).save(picture)
     race = Section("Race", "Which?", "make race", ["One.", "Two."], [picture], [{"a": 1, "b": 0.5}])
     sections = [race, Section("Loss", "Why?", "", ["Three."], [], [])]
-    parsed = parse(write_bound_report(tmp_path / "report.html", "All", "Budget: quick.", sections, {"n": 3}))
+    parsed = parse(write_questions_report(tmp_path / "report.html", "All", "Budget: quick.", sections, {"n": 3}))
     assert parsed.texts("h2") == ["1. Race", "2. Loss", "How it was made"]
     assert [e["attrs"]["href"] for e in parsed.all("a")] == ["#s1", "#s2"]
     (image,) = parsed.all("img")

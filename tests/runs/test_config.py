@@ -21,8 +21,8 @@ from mlp_jax.runs.config import (
     check,
     check_resume,
     complete,
-    describe,
     fingerprint,
+    folder_name,
     from_json,
     load,
     override,
@@ -307,12 +307,12 @@ def test_a_changed_sweep_is_named_by_its_part_and_may_get_more_trials():
     ],
 )
 def test_the_name_of_a_run(changes, name):
-    assert describe(complete(changes)) == name
+    assert folder_name(complete(changes)) == name
 
 
 def test_no_name_is_too_long_for_a_folder_or_leaves_it():
     long = complete({"dataset": "/x/" + "é" * 200, "hidden_sizes": list(range(1000, 1500))})
-    assert len(describe(long).encode()) < 230
-    assert describe(sweep_config()) == "fashion_mnist-sweep_random"
+    assert len(folder_name(long).encode()) < 230
+    assert folder_name(sweep_config()) == "fashion_mnist-sweep_random"
     odd = override(sweep_config(), [("sweep.method", "../../x")])
-    assert "/" not in describe(odd)
+    assert "/" not in folder_name(odd)

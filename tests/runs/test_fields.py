@@ -57,7 +57,7 @@ def file_of_an_evaluation(config, folder):
     workdir = workdir_of(small_config(), folder)
     stored = from_json(workdir / "config.json")
     stored.evaluate_split = config.evaluate_split
-    saved.evaluate(stored, workdir)
+    saved.evaluate_saved(stored, workdir)
     return sorted(path.name for path in workdir.glob("evaluation-*"))
 
 

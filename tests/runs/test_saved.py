@@ -43,7 +43,7 @@ def copied(finished, tmp_path):
 def evaluate(folder, **fields):
     config = from_json(folder / "config.json")
     config.update(fields)
-    return saved.evaluate(config, folder)
+    return saved.evaluate_saved(config, folder)
 
 
 def logits_of(folder, images):

@@ -120,7 +120,7 @@ def overrides_target(folder: Path) -> Callable[[Any], None]:
         if config is None or one_line(lambda: configs.validate(config) or True) is None:
             return
         json.loads(configs.to_json(config))
-        assert re.fullmatch(r"[^/]{1,250}", configs.describe(config))
+        assert re.fullmatch(r"[^/]{1,250}", configs.folder_name(config))
         configs.fingerprint(config)
         one_line(lambda: configs.check_resume(bases[0], config, "w"))
 
