@@ -83,7 +83,8 @@ def to_config(argv: list[str]) -> ConfigDict:
 
 
 def _hidden_sizes(num_layers: Any, hidden_size: list[str], layers_given: bool) -> tuple[int, ...]:
-    if not re.fullmatch(r"\s*\d{1,4}\s*", str(num_layers)) or int(num_layers) > MOST_LAYERS:
+    depth = str(num_layers).strip()
+    if not re.fullmatch(r"[0-9]{1,4}", depth) or int(depth) > MOST_LAYERS:
         raise UserError(f"-nhl: {shown(num_layers)} is not a whole number from 0 to {MOST_LAYERS}")
     try:
         widths = sizes(",".join(hidden_size))
@@ -91,8 +92,8 @@ def _hidden_sizes(num_layers: Any, hidden_size: list[str], layers_given: bool) -
         given = shown(" ".join(hidden_size))
         raise UserError(f"-sz: {given} is not one width for all layers or one a layer, as 128 64 32") from None
     if len(widths) == 1:
-        return widths * int(num_layers)
-    if layers_given and len(widths) != int(num_layers):
+        return widths * int(depth)
+    if layers_given and len(widths) != int(depth):
         raise UserError(f"-sz: {len(widths)} widths are given for -nhl {num_layers}; allowed: one, or one a layer")
     return widths
 

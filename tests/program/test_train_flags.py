@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import train
-from mlp_jax.errors import as_flag
+from mlp_jax.errors import UserError, as_flag
 from train import FLAGS, to_config
 
 VALUES = {
@@ -116,3 +116,11 @@ def test_help_shows_defaults_and_choices():
     for short, long, _, default, _ in FLAGS:
         assert [word for word in (short, long, as_flag(default)) if word not in done.stdout] == []
     assert "sgd, momentum, nag, rmsprop, adam, nadam" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("depth", ["\x1c2", "²", "-1", "9" * 5000])
+def test_a_depth_is_read_or_refused(depth):
+    try:
+        assert to_config(["-nhl", depth])["hidden_sizes"] == (128, 128)
+    except UserError as error:
+        assert "-nhl" in str(error)

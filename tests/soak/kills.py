@@ -67,9 +67,8 @@ class Kind:
     def __init__(self, name: str, epochs: int, trials: int) -> None:
         self.name = name
         text = f"{RUN} --config.num_epochs={epochs}" if name == "run" else SWEEP
-        self.arguments = [
-            text.format(method=m, trials=trials).split() for m in ("random", "bayes")[: 1 + (name != "run")]
-        ]
+        methods = ("random",) if name == "run" else ("random", "grid", "bayes")
+        self.arguments = [text.format(method=method, trials=trials).split() for method in methods]
         self.figures = runs.figures_of_run if name == "run" else runs.figures_of_sweep
         self.phase = phase_of_run if name == "run" else phase_of_sweep
 

@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
             "batch": 6,
             "run_cap": 60,
             "parameters": {
-                "learning_rate": {"distribution": "log_uniform_values", "min": 0.001, "max": 0.1},
+                "learning_rate": {"values": [round(0.001 * 1.5**n, 6) for n in range(12)]},
                 "momentum": {"values": [0.0, 0.5, 0.9]},
                 "num_epochs": {"values": [20, 40]},
             },
