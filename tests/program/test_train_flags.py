@@ -118,9 +118,11 @@ def test_help_shows_defaults_and_choices():
     assert "sgd, momentum, nag, rmsprop, adam, nadam" in " ".join(done.stdout.split())
 
 
-@pytest.mark.parametrize("depth", ["\x1c2", "²", "-1", "9" * 5000])
-def test_a_depth_is_read_or_refused(depth):
-    try:
-        assert to_config(["-nhl", depth])["hidden_sizes"] == (128, 128)
-    except UserError as error:
-        assert "-nhl" in str(error)
+def test_a_depth_between_odd_blanks_is_read():
+    assert to_config(["-nhl", "\x1c2"])["hidden_sizes"] == (128, 128)
+
+
+@pytest.mark.parametrize("depth", ["²", "-1", "9" * 5000])
+def test_a_depth_that_is_none_is_refused(depth):
+    with pytest.raises(UserError, match="-nhl"):
+        to_config([f"-nhl={depth}"])
