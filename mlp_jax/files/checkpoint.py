@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +32,7 @@ KEPT = 2  # checkpoints in a folder
 ABOUT = "checkpoint.json"
 _OTHERWISE = "; --config.resume=never starts over"
 # What the system, zipfile, NumPy and json raise for a file that is not as `save` wrote it.
-_DAMAGE = (OSError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OverflowError, struct.error)
+_DAMAGE = (OSError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OverflowError, struct.error, TokenError)
 
 
 class Restored(NamedTuple):

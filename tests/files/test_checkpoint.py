@@ -204,6 +204,10 @@ DAMAGE = {
         entry("scalar.npy", npy("|O", data=pickle.dumps(pytest.fail))),
         "not as long as its header",
     ),
+    "a header without an end": (
+        entry("scalar.npy", npy(shape="(" * 9)),
+        "EOF in multi-line statement|never closed|malformed",
+    ),
     "a header of code": (entry("scalar.npy", npy(shape="__import__('os').abort()")), "malformed"),
     "the other byte order": (entry("scalar.npy", npy(">f8", data=bytes(8))), "its arrays are not those"),
     "one array more": (entry("more.npy", npy(shape="(0,)")), "its arrays are not those"),
