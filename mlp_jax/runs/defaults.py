@@ -5,6 +5,7 @@ Fields never default to None, so each can be overridden on the command line: `--
 """
 
 import os
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -14,90 +15,78 @@ def _data_dir() -> str:
     return os.environ.get("MLP_JAX_DATA_DIR") or os.path.expanduser(os.path.join(cache, "mlp_jax", "data"))
 
 
-def get_config() -> ConfigDict:
-    """The default run: a 784-128×3-10 ReLU net with Adam on Fashion-MNIST."""
-    config = ConfigDict()
-
+FIELDS: dict[str, Any] = {
     # Data
-    config.dataset = "fashion_mnist"  # fashion_mnist, mnist, digits, or a folder of four IDX files
-    config.data_dir = _data_dir()  # a folder with one sub-folder a dataset
-    config.fallback_dataset = "digits"  # trained on where the dataset cannot be loaded; '' makes that an error
-    config.val_fraction = 0.1  # share of the training set held out to choose by, in [0, 1); 0 trains on everything
-    config.stratified = False  # hold out the same share of every class
-
+    "dataset": "fashion_mnist",  # fashion_mnist, mnist, digits, or a folder of four IDX files
+    "data_dir": "",  # a folder with one sub-folder a dataset; from the environment, else the user's cache
+    "fallback_dataset": "digits",  # trained on where the dataset cannot be loaded; '' makes that an error
+    "val_fraction": 0.1,  # share of the training set held out to choose by, in [0, 1); 0 trains on everything
+    "stratified": False,  # hold out the same share of every class
     # Randomness
-    config.seed = 0  # 0 … 2³²−1; the split, the initial weights, every shuffle and mask follow from it
-    config.seeds = 1  # this many seeds, from `seed` upwards, trained as a population: mean ± sd
-
+    "seed": 0,  # 0 … 2³²−1; the split, the initial weights, every shuffle and mask follow from it
+    "seeds": 1,  # this many seeds, from `seed` upwards, trained as a population: mean ± sd
     # Network
-    config.hidden_sizes = (128, 128, 128)  # neurons of each hidden layer; () is softmax regression
-    config.activation = "relu"  # of the hidden layers
-    config.init = "he"  # he suits ReLU, xavier suits tanh; random is N(0, init_scale²); zeros never breaks symmetry
-    config.init_scale = 0.01  # standard deviation of init='random'
-    config.dropout_rate = 0.0  # fraction of hidden activations dropped, in [0, 1)
-    config.norm = "none"  # none, or layer: each example's h·w to mean 0 and variance 1 in every hidden layer
-
+    "hidden_sizes": (128, 128, 128),  # neurons of each hidden layer; () is softmax regression
+    "activation": "relu",  # of the hidden layers
+    "init": "he",  # he suits ReLU, xavier suits tanh; random is N(0, init_scale²); zeros never breaks symmetry
+    "init_scale": 0.01,  # standard deviation of init='random'
+    "dropout_rate": 0.0,  # fraction of hidden activations dropped, in [0, 1)
+    "norm": "none",  # none, or layer: each example's h·w to mean 0 and variance 1 in every hidden layer
     # Objective
-    config.loss = "cross_entropy"  # cross_entropy, or mse between softmax probabilities and one-hot labels
-    config.weight_decay = 0.0  # λ: λ/2·‖W‖² in the objective, weights only
-    config.decoupled_weight_decay = False  # take λ out of the objective and add −η·λ·w to the update (AdamW)
-    config.label_smoothing = 0.0  # share of each target spread over all classes, in [0, 1); validation has none
-    config.mixup_alpha = 0.0  # α: each example blended with another of its batch, by shares from Beta(α, α); 0: off
-    config.clip_norm = 0.0  # largest global norm of the gradient; 0: off
-
+    "loss": "cross_entropy",  # cross_entropy, or mse between softmax probabilities and one-hot labels
+    "weight_decay": 0.0,  # λ: λ/2·‖W‖² in the objective, weights only
+    "decoupled_weight_decay": False,  # take λ out of the objective and add −η·λ·w to the update (AdamW)
+    "label_smoothing": 0.0,  # share of each target spread over all classes, in [0, 1); validation has none
+    "mixup_alpha": 0.0,  # α: each example blended with another of its batch, by shares from Beta(α, α); 0: off
+    "clip_norm": 0.0,  # largest global norm of the gradient; 0: off
     # Optimizer
-    config.optimizer = "adam"
-    config.learning_rate = 1e-3  # η, per update
-    config.momentum = 0.9  # μ of momentum and nesterov
-    config.beta = 0.9  # decay of RMSprop's mean square
-    config.beta1 = 0.9  # decay of Adam's and Nadam's first moment
-    config.beta2 = 0.999  # decay of Adam's and Nadam's second moment
-    config.eps = 1e-8  # added to the root of rmsprop, adam and nadam
-
-    config.ema_decay = (
-        0.0  # d of an average of the weights over updates, used in their place by validation, test; 0: off
-    )
-
+    "optimizer": "adam",
+    "learning_rate": 1e-3,  # η, per update
+    "momentum": 0.9,  # μ of momentum and nesterov
+    "beta": 0.9,  # decay of RMSprop's mean square
+    "beta1": 0.9,  # decay of Adam's and Nadam's first moment
+    "beta2": 0.999,  # decay of Adam's and Nadam's second moment
+    "eps": 1e-8,  # added to the root of rmsprop, adam and nadam
+    "ema_decay": 0.0,  # d of an average of the weights over updates, used in their place by validation, test; 0: off
     # Distortions of the training images, drawn anew for every image of every batch; 0: off
-    config.augment_flip = False  # mirror left and right by the toss of a coin; not for digits
-    config.augment_shift = 0  # most pixels up, down, left and right, whole ones
-    config.augment_rotation = 0.0  # most degrees either way
-    config.augment_scale = 0.0  # most relative change of height and of width, each on its own, in [0, 1)
-    config.augment_shear = 0.0  # most pixels sideways a row
-    config.augment_elastic = 0.0  # standard deviation of a smooth field of displacements, pixels
-    config.augment_erase = 0  # side of a square set to black, pixels
-
+    "augment_flip": False,  # mirror left and right by the toss of a coin; not for digits
+    "augment_shift": 0,  # most pixels up, down, left and right, whole ones
+    "augment_rotation": 0.0,  # most degrees either way
+    "augment_scale": 0.0,  # most relative change of height and of width, each on its own, in [0, 1)
+    "augment_shear": 0.0,  # most pixels sideways a row
+    "augment_elastic": 0.0,  # standard deviation of a smooth field of displacements, pixels
+    "augment_erase": 0,  # side of a square set to black, pixels
     # Learning-rate schedule: a factor on the learning rate, in units of epochs
-    config.schedule = "constant"  # constant, step, exponential, cosine
-    config.warmup_epochs = 0.0  # epochs of linear rise from 0; 0: none
-    config.decay_rate = 0.5  # step and exponential: the factor after every `decay_epochs`
-    config.decay_epochs = 5.0  # step: at once after so many epochs; exponential: smoothly
-    config.final_factor = 0.0  # cosine: the factor that the last epoch ends on
-
+    "schedule": "constant",  # constant, step, exponential, cosine
+    "warmup_epochs": 0.0,  # epochs of linear rise from 0; 0: none
+    "decay_rate": 0.5,  # step and exponential: the factor after every `decay_epochs`
+    "decay_epochs": 5.0,  # step: at once after so many epochs; exponential: smoothly
+    "final_factor": 0.0,  # cosine: the factor that the last epoch ends on
     # Training
-    config.batch_size = 32  # examples an update; 0: the whole training set (gradient descent)
-    config.num_epochs = 10  # passes over the training set
-    config.early_stopping = 0  # stop after this many epochs without a better validation accuracy; 0: off
-    config.gradient = "autodiff"  # autodiff (jax.grad), or backprop (derived by hand)
-    config.precision = "float32"  # float32, tf32, bfloat16 (products; sums and parameters in float32), float64
-    config.probes = False  # log norms of gradient, weights and update and the share of dead units, a layer each
-
+    "batch_size": 32,  # examples an update; 0: the whole training set (gradient descent)
+    "num_epochs": 10,  # passes over the training set
+    "early_stopping": 0,  # stop after this many epochs without a better validation accuracy; 0: off
+    "gradient": "autodiff",  # autodiff (jax.grad), or backprop (derived by hand)
+    "precision": "float32",  # float32, tf32, bfloat16 (products; sums and parameters in float32), float64
+    "probes": False,  # log norms of gradient, weights and update and the share of dead units, a layer each
     # --mode=evaluate
-    config.evaluate_split = "test"  # test, validation (the rows held out), train (the rows trained on)
-
+    "evaluate_split": "test",  # test, validation (the rows held out), train (the rows trained on)
     # The machine
     # Devices an axis, as 'data:8' or 'lanes:2,data:4': `data` divide each minibatch; `fsdp` do that and keep a part
     # each of every weight matrix and its moments, for nets too large for one device; `lanes` train a network each.
     # '': one CPU device, or all of an accelerator (data for a run, lanes for a sweep or several seeds). Changes the
     # result by rounding at most.
-    config.mesh = ""
-    config.steps_per_call = 0  # steps of one call of the program; 0: about two seconds' worth. Never changes the result
-
+    "mesh": "",
+    "steps_per_call": 0,  # steps of one call of the program; 0: about two seconds' worth. Never changes the result
     # Files
-    config.resume = "strict"  # strict: refuse a changed config; changed: go on with it; never: start over
-    config.checkpoint_seconds = 60.0  # seconds between checkpoints within a run; each costs about 40 ms
-    config.tracker = "none"  # none, wandb, tensorboard; metrics.jsonl is always written
-    config.wandb_project = "mlp_jax"  # with tracker='wandb'
-    config.wandb_entity = ""  # with tracker='wandb'; '': the account's default
+    "resume": "strict",  # strict: refuse a changed config; changed: go on with it; never: start over
+    "checkpoint_seconds": 60.0,  # seconds between checkpoints within a run; each costs about 40 ms
+    "tracker": "none",  # none, wandb, tensorboard; metrics.jsonl is always written
+    "wandb_project": "mlp_jax",  # with tracker='wandb'
+    "wandb_entity": "",  # with tracker='wandb'; '': the account's default
+}
 
-    return config
+
+def get_config() -> ConfigDict:
+    """The default run: a 784-128×3-10 ReLU net with Adam on Fashion-MNIST."""
+    return ConfigDict({**FIELDS, "data_dir": _data_dir()})
