@@ -30,7 +30,7 @@ class Trial:
     number: int
     params: Params
     status: str = "running"  # then finished, pruned or diverged
-    value: float = math.nan  # the metric
+    value: float = 0.0  # the metric, once it has ended
     at_brackets: dict[int, float] = field(default_factory=dict)  # the metric at those epochs that stop trials early
     result: dict[str, Any] = field(default_factory=dict)  # anything else that was told
 

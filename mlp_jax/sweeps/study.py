@@ -256,8 +256,9 @@ class Study:
             said, params = row.user_attrs, samplers.snapped(self.space, row.params)
             if said["index"] in self._trials:  # two workers did it at the same time; the first counts
                 continue
-            value = math.nan if row.value is None else row.value
-            told = Trial(said["index"], params, said["status"], value, row.intermediate_values, said["result"])
+            told = Trial(
+                said["index"], params, said["status"], float(row.value or 0), row.intermediate_values, said["result"]
+            )
             self._trials[told.number] = told
             if TEST_ACCURACY in said:
                 self._test_accuracies[told.number] = said[TEST_ACCURACY]
