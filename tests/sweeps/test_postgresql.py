@@ -64,7 +64,6 @@ def test_of_eight_workers_that_begin_at_once_four_are_killed_and_nothing_is_lost
 def test_sixty_four_workers_share_a_study(server, tmp_path: Path):
     found = measure(server, tmp_path, workers=64, trials=640, batch=2, pause=1.0)
     assert found["lost"] == found["twice"] == 0
-    assert found["trials_per_second"] > 5  # 10 and more on a machine with nothing else to do
 
 
 def test_a_server_that_goes_away_is_said_in_a_line(tmp_path: Path, monkeypatch):
