@@ -1,5 +1,6 @@
 """Whole questions that train, what a set refuses, and what it finds again in its workdir."""
 
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from configs import sweep_random
 from main import report as write_again
 from mlp_jax import questions
 from mlp_jax.errors import UserError
-from mlp_jax.files import workdir
 from mlp_jax.lanes.fit import make_task
 from mlp_jax.lanes.population import Population
 from mlp_jax.questions import QUESTIONS, answer_all, gradients, losses, symmetry
@@ -65,7 +65,7 @@ def test_a_set_that_is_killed_goes_on_and_does_nothing_twice(config_for, section
 
     monkeypatch.setattr(Population, "train", counting)
     monkeypatch.setattr(plots, "lines", lambda panels, path: plots.save(plots.new_figure(1, 1)[0], path))
-    monkeypatch.setattr(workdir, "sync", lambda path: None)  # a busy disk takes most of the time otherwise
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a busy disk takes most of the time otherwise
     monkeypatch.setattr(losses, "FACTORS", (0.3, 1.0))
     config, folder = config_for("losses"), tmp_path / "set"
     with pytest.raises(_Killed):
