@@ -16,7 +16,7 @@ from mlp_jax.data.datasets import Dataset, load_test
 from mlp_jax.errors import Interrupted, UserError
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
-from mlp_jax.files.tracking import open_tracker
+from mlp_jax.files.tracking import log_run
 from mlp_jax.hparams import split_config
 from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.population import Member, Population
@@ -99,7 +99,8 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
                         waiting.append((trial, outcome))
                         done += 1
                         if member is not None:
-                            _track(config, folder, study.space.trial_name(trial.number, trial.params), member)
+                            name = study.space.trial_name(trial.number, trial.params)
+                            log_run(member.config.to_dict(), member.records, folder, name)
                         if time.monotonic() - last >= TELL_SECONDS:
                             tell()
                             last = time.monotonic()
@@ -193,16 +194,6 @@ def _test_accuracy(member: Member, dataset: Dataset, test: Any) -> float:
     static, _ = split_config(member.config, inputs, classes, len(dataset.train_labels))
     images, labels = test
     return evaluate_on(static, member.lane.best.params, images, labels, dataset.scale).accuracy
-
-
-def _track(config: ConfigDict, folder: Path, name: str, member: Member) -> None:
-    """Hands a trial's records to the tracker that the config names."""
-    if config.tracker == "none":
-        return
-    tracker = open_tracker(config.tracker, json.loads(to_json(member.config)), folder, name, group=folder.name)
-    for record in member.records:
-        tracker.log(record, record["epoch"])
-    tracker.finish({})
 
 
 def _best_text(study: Study) -> str:
