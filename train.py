@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from main import exit_status
-from main import train as train_config
+from mlp_jax.cli import exit_status
+from mlp_jax.cli import train as train_config
 from mlp_jax.errors import UserError, as_flag, shown
 from mlp_jax.runs.config import complete, override, validate
 from mlp_jax.runs.spelling import MOST_LAYERS, canonical, sizes

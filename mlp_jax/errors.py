@@ -11,7 +11,7 @@ from typing import Any
 SHORTEST_KEY = 8  # characters; W&B's have 40, and taking out a shorter word would garble a text
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake in what the user gave. The message names the thing, what was given and what is allowed."""
 
 

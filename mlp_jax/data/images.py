@@ -26,6 +26,8 @@ def read(paths: tuple[str, ...], shape: tuple[int, int], scale: float) -> tuple[
             pixels = _array(path, shape, scale) if path.endswith(".npy") else _picture(path, shape, scale)
         except FileNotFoundError:
             raise UserError(f"--inputs: {path!r} is not there") from None
+        except UserError:
+            raise
         except (OSError, SyntaxError, ValueError, OverflowError, Image.DecompressionBombError) as error:
             why = " ".join(str(error).split())
             raise UserError(f"--inputs: {path!r} is no PNG, JPEG or .npy file that can be read: {why}") from error

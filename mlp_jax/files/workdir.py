@@ -204,9 +204,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(_read(path).splitlines() if path.exists() else [], 1):
         try:
-            rows.append(_object(loads(line), path))
+            row = loads(line)
         except ValueError as error:
             raise UserError(f"{path}: line {number} is not JSON: {error}") from error
+        rows.append(_object(row, path))
     return rows
 
 

@@ -108,6 +108,8 @@ class Storage:
         for pause in (*PAUSES, None):
             try:
                 return work()
+            except UserError:
+                raise
             except OSError as error:
                 raise UserError(f"storage: {self.shown}: {reason(error)}") from None
             except (SQLAlchemyError, OptunaError) as error:
@@ -217,5 +219,5 @@ def worker_name(workdir: Path) -> str:
         if not path.exists():
             write_bytes(path, uuid.uuid4().hex.encode())
         return read_bytes(path)[:100].decode()
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--workdir: {path} cannot be kept: {error}") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import main
+from mlp_jax import cli
 from mlp_jax.errors import Diverged, Interrupted, UserError
 from mlp_jax.runs.config import complete, write
 from tests.shared.idx_files import make_arrays, write_idx_folder
@@ -202,7 +202,7 @@ def refused(folder, capsys):
 
     def check(arguments: list[str], words: str) -> None:
         before = everything_here()
-        assert main.main(["main.py", *arguments]) == 2
+        assert cli.main(["main.py", *arguments]) == 2
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith("main.py: ")
@@ -254,16 +254,16 @@ def test_the_program_itself(folder, arguments):
 
 def test_help_is_short_and_says_it_all(folder, capsys):
     for flag in ("--help", "-h"):
-        assert main.main(["main.py", flag, "--config.seed=x"]) == 0
+        assert cli.main(["main.py", flag, "--config.seed=x"]) == 0
         out, err = capsys.readouterr()
         assert err == ""
         assert len(out.splitlines()) < 25
-        for word in ("--config", "--workdir", "--inputs", "--output", "configs/default.py", *main.MODES):
+        for word in ("--config", "--workdir", "--inputs", "--output", "configs/default.py", *cli.MODES):
             assert word in out
 
 
-def options(*arguments: str) -> main.Options:
-    parsed = main.parse(["main.py", *arguments])
+def options(*arguments: str) -> cli.Options:
+    parsed = cli.parse(["main.py", *arguments])
     assert parsed is not None
     return parsed
 
@@ -288,29 +288,29 @@ def stored_run(**fields) -> None:
 
 def test_a_workdir_gives_its_config_and_only_what_is_named_changes(folder):
     stored_run(seed=7, hidden_sizes=[5], resume="changed", data_dir="/their/data")
-    config = main.resolve(options("--workdir=stored", "--config.num_epochs=30"))
+    config = cli.resolve(options("--workdir=stored", "--config.num_epochs=30"))
     assert (config.seed, config.hidden_sizes, config.num_epochs, config.data_dir) == (7, (5,), 30, "/their/data")
     assert config.resume == "strict"  # 'changed' was meant for an earlier start
-    config = main.resolve(options("--mode=evaluate", "--workdir=stored", "--config.dataset=mnist"))
+    config = cli.resolve(options("--mode=evaluate", "--workdir=stored", "--config.dataset=mnist"))
     assert (config.seed, config.dataset) == (7, "mnist")
 
 
 def test_a_config_file_on_a_resume_counts_as_a_changed_config(folder):
     stored_run(num_epochs=5)
     default, sgd = (f"--config={ROOT}/configs/{name}.py" for name in ("default", "sgd"))
-    assert main.resolve(options("--workdir=stored", default)).num_epochs == 10  # it may grow
+    assert cli.resolve(options("--workdir=stored", default)).num_epochs == 10  # it may grow
     with pytest.raises(UserError, match=r"num_epochs .5, now 4."):
-        main.resolve(options("--workdir=stored", default, "--config.num_epochs=4"))
+        cli.resolve(options("--workdir=stored", default, "--config.num_epochs=4"))
     # Starting over does not read what is stored.
     for stored in ("stored", "cut_run"):
-        assert main.resolve(options(f"--workdir={stored}", sgd, "--config.resume=never")).optimizer == "sgd"
+        assert cli.resolve(options(f"--workdir={stored}", sgd, "--config.resume=never")).optimizer == "sgd"
 
 
 def test_the_name_of_a_new_workdir_is_its_own(folder, monkeypatch):
     monkeypatch.setattr("time.strftime", lambda form: "20260101-120000")
     name = "fashion_mnist-adam-hl_3-sz_128-bs_32-ac_relu-20260101-120000"
     config = complete({})
-    with main.new_workdir(config) as first, main.new_workdir(config) as second:
+    with cli.new_workdir(config) as first, cli.new_workdir(config) as second:
         assert [str(first), str(second)] == [f"runs/{name}", f"runs/{name}-2"]
         assert first.is_dir()
         (second / "config.json").write_text("{}")
@@ -336,7 +336,7 @@ def test_how_an_exception_ends_the_program(capsys, error, status, line):
     def action() -> int:
         raise error
 
-    assert main.exit_status("p", action) == status
+    assert cli.exit_status("p", action) == status
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(line)
@@ -350,7 +350,7 @@ def test_a_bug_shows_its_traceback_but_no_password(capsys, monkeypatch):
     def action() -> int:
         raise ValueError(f"cannot reach postgresql://me:s3cr3t@host/db with {key}")
 
-    assert main.exit_status("p", action) == 1
+    assert cli.exit_status("p", action) == 1
     err = capsys.readouterr().err
     assert err.startswith("Traceback")
     assert "ValueError: cannot reach postgresql://me@host/db with …" in err
@@ -359,7 +359,7 @@ def test_a_bug_shows_its_traceback_but_no_password(capsys, monkeypatch):
 
 
 def test_a_reader_that_leaves_is_no_trouble():
-    code = "import sys, main; sys.exit(main.exit_status('p', lambda: print('x' * 10_000_000) or 0))"
+    code = "import sys; from mlp_jax import cli; sys.exit(cli.exit_status('p', lambda: print('x' * 10_000_000) or 0))"
     command = f"{sys.executable} -c {json.dumps(code)} | head -c 1"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("x", "")

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from configs import sweep_random
-from main import report as write_again
 from mlp_jax import questions
+from mlp_jax.cli import report as write_again
 from mlp_jax.errors import UserError
 from mlp_jax.lanes.fit import make_task
 from mlp_jax.lanes.population import Population

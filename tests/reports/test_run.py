@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import main
+from mlp_jax import cli
 from mlp_jax.errors import UserError
 from mlp_jax.reports import html
 from mlp_jax.reports.run import (
@@ -168,8 +168,8 @@ def test_fields_that_differ_from_the_defaults_come_first(tmp_path):
 def test_the_command_line_gives_the_config_back(changes):
     config = complete(changes)
     command = html.command_line(*(json.loads(to_json(fields)) for fields in (config, complete({}))))
-    options = main.parse(shlex.split(command)[1:])
-    assert to_json(main.resolve(options)) == to_json(config)
+    options = cli.parse(shlex.split(command)[1:])
+    assert to_json(cli.resolve(options)) == to_json(config)
     assert command.count("--config.") == len(changes)
 
 
@@ -224,21 +224,21 @@ def test_a_damaged_file_is_named(tmp_path, name):
 
 def test_files_of_another_make_are_one_line(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
-        main.report(complete({}), tmp_path)
+        cli.report(complete({}), tmp_path)
     folder = run_workdir(tmp_path / "r")
     (folder / "evaluation.json").write_text('{"matrix": [[1, 2]], "class_names": 3}')
     with pytest.raises(UserError, match="not as a run or a sweep wrote them"):
-        main.report(complete({}), folder)
+        cli.report(complete({}), folder)
 
 
 def test_pictures_and_pages_are_written_again_from_the_files(tmp_path, capsys):
     folder = run_workdir(tmp_path / "r")
-    main.report(complete({}), folder)
+    cli.report(complete({}), folder)
     names = {"curves", "samples", "confusion_matrix", "mistakes", "mistakes_by_cell"}
     assert {file.stem for file in (folder / "plots").iterdir()} == names
     folder = sweep_workdir(tmp_path / "s", trials(20))
     first = write_sweep_report(folder, DEFAULTS, IMPORTANCE).read_text()
-    main.report({"sweep": {}}, folder)
+    cli.report({"sweep": {}}, folder)
     names = {"history", "parallel_coordinates", "importance", "separators"}
     assert {file.stem for file in (folder / "plots").iterdir()} == names
     again = parse(folder / "report.html")

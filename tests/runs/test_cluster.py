@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-import main
+from mlp_jax import cli
 from mlp_jax.errors import UserError
 from mlp_jax.files.workdir import read_lines
 from mlp_jax.runs import cluster, saved
@@ -196,7 +196,7 @@ HAND = ["--coordinator=h:1", "--num_processes=2"]
 )
 def test_wrong_flags_are_one_line(flags, words, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    assert main.main(["main.py", *flags]) == 2
+    assert cli.main(["main.py", *flags]) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith("main.py: ")

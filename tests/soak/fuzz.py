@@ -99,8 +99,8 @@ def idx_target(folder: Path) -> Callable[[Any], None]:
 
 def overrides_target(folder: Path) -> Callable[[Any], None]:
     """A command line of main.py over the default config or a sweep's."""
-    import main
     from configs import default, sweep_random
+    from mlp_jax import cli
     from mlp_jax.runs import config as configs
 
     bases = (configs.complete(default.get_config().to_dict()), configs.complete(sweep_random.get_config().to_dict()))
@@ -113,7 +113,7 @@ def overrides_target(folder: Path) -> Callable[[Any], None]:
             form = data.ConsumeIntInRange(0, 5)
             argv += [f"--config.{field}={text(data)}"] if form else [f"--config.{field}", text(data)]
         argv += [text(data) for _ in range(data.ConsumeIntInRange(0, 2))]
-        options = one_line(lambda: main.parse(argv))
+        options = one_line(lambda: cli.parse(argv))
         if options is None:
             return
         config = one_line(lambda: configs.override(bases[data.ConsumeBool()], options.overrides))

@@ -31,7 +31,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import numpy as np
 
-import main as program
+from mlp_jax import cli as program
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.runs import run as experiment
 from tests.shared.idx_files import make_arrays, write_idx_folder
