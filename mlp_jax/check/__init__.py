@@ -1,0 +1,1 @@
+"""Whose gradient is wrong, and why: checks of networks, gradients and optimizers that somebody else has written."""
