@@ -31,7 +31,7 @@ from mlp_jax.reports.html import (
     write_page,
 )
 
-PARTS = {"train": ("training", "#9aa3ae"), "val": ("validation", plots.BLUE)}
+PARTS = {"train": ("training", "var(--grey)"), "val": ("validation", "var(--good)")}
 
 
 # ---- what a run writes for its pictures

@@ -275,7 +275,10 @@ def test_the_sweep_page_begins_with_the_best_configuration(pages):
         assert (f"{name}{value:g}" if isinstance(value, float) else f"{name}{value}") in parsed.texts("tr")
     optimizer = best["parameters"]["optimizer"]
     alone = "python main.py" + ("" if optimizer == "adam" else f" --config.optimizer={optimizer}")
-    assert parsed.texts("pre")[:2] == ["python main.py --mode=best --workdir=THIS_FOLDER", alone]
+    folder = shlex.quote(str(pages["sweep"].parent))
+    assert parsed.texts("pre")[:2] == [f"python main.py --mode=best --workdir={folder}", alone]
+    for element in parsed.all("pre"):  # a line breaks between arguments, so none is pasted in two pieces
+        assert set(element["text"].split(" ")) <= set(parsed.texts("span"))
 
 
 def test_the_sweep_page_holds_every_trial(pages):
@@ -290,6 +293,34 @@ def test_the_sweep_page_holds_every_trial(pages):
     assert finished["y"] == [row["metric"] for row in rows if row["status"] == "finished"]
     assert len(data["order"]) == 60
     assert [axis["name"] for axis in data["axes"]][-2:] == ["weight_decay", "validation accuracy"]
+    assert names[data["axes"][-1]["column"]] == "val/accuracy"
+    assert {name for name, column in zip(names, data["trials"]["columns"], strict=True) if column["hidden"]} == {
+        "seconds", "name",
+    }  # fmt: skip
+
+
+def test_the_sweep_page_shows_the_curves_that_the_trials_have_and_the_page_of_the_best(tmp_path):
+    rows = trials(6)
+    rows[1]["curve"], rows[4]["curve"] = [0.25, 0.123456, None], [0.5]
+    folder = sweep_workdir(tmp_path / "s", rows)
+    data = parse(write_sweep_report(folder, DEFAULTS, IMPORTANCE)).data()
+    assert data["curves"]["validation accuracy"]["all"] == [None, [0.25, 0.1235, None], None, None, [0.5], None]
+    assert data["trials"]["links"] == {}
+    (folder / "best").mkdir()
+    (folder / "best" / "report.html").write_text("")
+    parsed = parse(write_sweep_report(folder, DEFAULTS, IMPORTANCE))
+    best = json.loads((folder / "best.json").read_text())["number"]
+    assert parsed.data()["trials"]["links"] == {str(best): "best/report.html"}
+    assert [element["attrs"]["href"] for element in parsed.all("a")] == ["best/report.html"]
+
+
+def test_importance_says_how_sure_it_is(pages, tmp_path):
+    assert "weight_decay" in next(text for text in parse(pages["sweep"]).texts("p") if "beyond chance" in text)
+    rng = np.random.default_rng(0)
+    rows = [row | {"status": "finished", "val/accuracy": rng.random(), "metric": 0.5} for row in trials(60)]
+    noise = parse(write_sweep_report(sweep_workdir(tmp_path / "s", rows), DEFAULTS, IMPORTANCE))
+    assert any(text.startswith("By itself no parameter changes the result") for text in noise.texts("p"))
+    assert len(noise.all("span", **{"class": "bar grey"})) >= len(IMPORTANCE)
 
 
 @pytest.mark.parametrize("rows", [*(trials(count) for count in (0, 1, 2)), LOST], ids=["0", "1", "2", "all diverged"])
