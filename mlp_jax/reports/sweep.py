@@ -78,7 +78,7 @@ def write_sweep_report(workdir: str | Path, defaults: Json, importance: Mapping[
         "dots": {"history": _history(sweep)},
         **trial_data(sweep.trials, varying, {best["number"]: own} if own and best else {}, sweep.larger),
         "order": [round(float(place), 4) for place in order],
-        "curves": curve_data({"validation accuracy": [trial.get("curve") for trial in sweep.trials]}),
+        "curves": curve_data({_curve_name(sweep.config): [trial.get("curve") for trial in sweep.trials]}),
     }
     data["axes"] = axis_data(axes, data["trials"]["columns"])
     body = [
@@ -174,6 +174,12 @@ def _history(sweep: _Sweep) -> dict[str, Any]:
         "reason": f"{100 * insights.POOR:.0f} %: what ends below counts as poor, and is explained further down",
         "series": series,
     }  # fmt: skip
+
+
+def _curve_name(config: Json) -> str:
+    """What a trial's `curve` is: the metric where that is no accuracy, or where there is no validation."""
+    name = str(config.get("sweep", {}).get("metric", {}).get("name", "metric"))
+    return "validation accuracy" if name.endswith("accuracy") and config.get("val_fraction") else name
 
 
 def _history_section(sweep: _Sweep) -> list[Html]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -77,7 +78,8 @@ def trial_config(config: ConfigDict, overrides: dict[str, Any]) -> ConfigDict:
 def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) -> None:
     population = Population(dataset, config.mesh)
     test = load_test(dataset) if study.space.report_test else None
-    done, last = len(study.trials()), time.monotonic()
+    before, last = len(study.trials()), time.monotonic()
+    done, work, did = before, dict[int, float](), 0.0  # what each trial begun here costs, and what has been done of it
     waiting: list[tuple[Trial, Outcome]] = []
 
     def tell() -> None:
@@ -90,6 +92,7 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
         try:
             while not study.finished():
                 trials = study.ask()
+                work |= {trial.number: _work(config, study.space, trial, dataset) for trial in trials}
                 if not trials and not study.finished():
                     time.sleep(WAIT_SECONDS)
                 with closing(_train(config, study, population, trials)) as ended:
@@ -97,18 +100,37 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
                         if test is not None and member is not None and math.isfinite(outcome.value):
                             outcome = replace(outcome, test_accuracy=_test_accuracy(member, dataset, test))
                         waiting.append((trial, outcome))
-                        done += 1
+                        done, did = done + 1, did + work[trial.number]
                         if member is not None:
                             name = study.space.trial_name(trial.number, trial.params)
                             log_run(member.config.to_dict(), member.records, folder, name)
                         if time.monotonic() - last >= TELL_SECONDS:
                             tell()
                             last = time.monotonic()
-                        show(done, _best_text(study))
+                        show(done, _best_so_far(study), _left(study.space.cap, before, list(work.values()), did))
                 tell()
         except Interrupted:
             tell()
             raise
+
+
+def _work(config: ConfigDict, space: Space, trial: Trial, dataset: Dataset) -> float:
+    """What a trial costs, in multiply-adds of a forward pass; a step costs a million of them beside (measured)."""
+    own = trial_config(config, space.overrides(trial.params))
+    inputs, classes, examples = dataset.train_images.shape[1], len(dataset.class_names), len(dataset.train_labels)
+    sizes = (inputs, *own.hidden_sizes, classes)
+    weights, batch = sum(a * b for a, b in pairwise(sizes)), own.batch_size or examples
+    return own.seeds * own.num_epochs * (examples / batch) * (1e6 + weights * (batch + 5))
+
+
+def _left(cap: int | None, before: int, works: Sequence[float], did: float) -> float | None:
+    """The share of a sweep's work that is left; trials that have not been proposed cost what the others do.
+
+    `before` trials had ended when this process began, `works` are those it began since, of which it `did` so much.
+    """
+    if cap is None or cap <= before:
+        return None
+    return (1 - before / cap) * max(0.0, 1 - did / (mean(works) * (cap - before)))
 
 
 @dataclass(eq=False)
@@ -194,6 +216,12 @@ def _test_accuracy(member: Member, dataset: Dataset, test: Any) -> float:
     static, _ = split_config(member.config, inputs, classes, len(dataset.train_labels))
     images, labels = test
     return evaluate_on(static, member.lane.best.params, images, labels, dataset.scale).accuracy
+
+
+def _best_so_far(study: Study) -> str:
+    """As short as the live line needs it."""
+    best = study.best()
+    return f"best {study.space.metric} {best['metric']:.4f}, trial {best['number']}" if best else ""
 
 
 def _best_text(study: Study) -> str:

@@ -529,9 +529,11 @@ function confusion(table) {
     const choose = () => {
       table.querySelector(".chosen")?.classList.remove("chosen");
       cell.classList.add("chosen");
-      byId("cell").textContent = sentence + (hit ? "." : ". The most confident of these mistakes:");
+      const own = mistakes.filter((m) => m.true === row && m.predicted === column);
+      const which = own.length < count ? `The ${own.length} surest of them` : "All of them, the surest first";
+      byId("cell").textContent = sentence + (hit || !count ? "." : `. ${which}:`);
       gallery.replaceChildren();
-      for (const mistake of mistakes.filter((m) => m.true === row && m.predicted === column)) {
+      for (const mistake of own) {
         const item = make(gallery, "li");
         make(item, "img", { src: mistake.image, alt: `image ${mistake.index}` });
         item.append(`image ${mistake.index}, ${mistake.sure}`);
