@@ -86,7 +86,7 @@ def write_sweep_report(workdir: str | Path, defaults: Json, importance: Mapping[
         tag("p", _what_was_searched(sweep), class_="lead"),
         *_best_section(best, workdir, own, sweep.metric, defaults),
         *_history_section(sweep),
-        *parallel_section(sweep.trials, axes),
+        *parallel_section(sweep.trials, axes, "; the more important a parameter, the nearer to the score"),
         *curve_section(data["curves"]),
         *_importance_section(sweep, importance),
         *_separator_section(sweep),
@@ -190,17 +190,16 @@ def _history_section(sweep: _Sweep) -> list[Html]:
     return [head, tag("div", class_="chart tall", data_dots="history"), tag("p", note, class_="muted")]
 
 
-def parallel_section(trials: Sequence[insights.Trial], axes: Sequence[insights.Axis]) -> list[Html]:
-    """Parallel coordinates of `axis_data(axes, …)`, with their tools."""
+def parallel_section(trials: Sequence[insights.Trial], axes: Sequence[insights.Axis], order: str) -> list[Html]:
+    """Parallel coordinates of `axis_data(axes, …)`, with their tools; `order` says how the axes are sorted."""
     head = tag("h2", "Parallel coordinates", id="parallel")
     if len(axes) < 2:
         return [head, tag("p", "They need two runs that differ.")]
     fixed = ", ".join(f"{name} = {value}" for name, value in insights.parameters(trials)[1].items())
     explained = (
-        "One line a run; the more important a parameter, the nearer to the score. Drag along an axis to keep the runs "
-        "that pass there, on several axes if you like; click an axis to free it. Drag a name to move its axis, click "
-        "log or linear to change its scale, point at a line for its run. The lines of one choice are spread by their "
-        "score; curves and table below follow."
+        f"One line a run{order}. Drag along an axis to keep the runs that pass there, on several axes if you like; "
+        "click an axis to free it. Drag a name to move its axis, click log or linear to change its scale, point at a "
+        "line for its run. The lines of one choice are spread by their score; the curves and the table follow."
     )
     return [
         head,
@@ -273,27 +272,34 @@ def _separator_section(sweep: _Sweep) -> list[Html]:
 
 
 def trial_data(
-    trials: Sequence[insights.Trial], varying: Sequence[str], links: Mapping[int, str], larger: bool
+    trials: Sequence[insights.Trial],
+    varying: Sequence[str],
+    links: Mapping[int, str],
+    larger: bool,
+    first: str = "number",
 ) -> dict[str, Any]:
     """The table of all trials for the page's script: its columns, their raw values, which of them is the score.
 
-    `links` maps the number of a trial to its page. What is neither the score nor a parameter is hidden at first.
+    `links` maps the number of a trial to its page; `first` is the column that stays in sight, number or name. What is
+    neither the score nor a parameter is hidden at first.
     """
     score = "val/accuracy" if insights.is_accuracy(trials) else "metric"
     scalars = dict.fromkeys(k for t in trials for k, v in t.items() if isinstance(v, int | float | str))
-    first = ["number", score, *(["test/accuracy"] if "test/accuracy" in scalars else []), "status", *varying]
-    shown = {"metric", "val/accuracy", "name", *first}
-    names = [*first, *(name for name in scalars if name not in shown), "name"]
+    shown = [first, score, *(["test/accuracy"] if "test/accuracy" in scalars else []), "status", *varying]
+    last = "name" if first == "number" else "number"
+    others = [name for name in scalars if name not in ("metric", "val/accuracy", last, *shown)]
+    names = [*shown, *others, last]
     rows = [[_raw(trial["parameters"].get(name, trial.get(name))) for name in names] for trial in trials]
     columns = []
     for place, name in enumerate(names):
         numeric = any(is_number(row[place]) for row in rows)
-        percent = name.endswith("accuracy")
-        hidden = place >= len(first)
-        columns.append({"name": name if place else "#", "percent": percent, "number": numeric, "hidden": hidden})
+        percent = name.endswith(("accuracy", "accuracy/sd"))
+        called = {"number": "#", "name": "run" if first == "name" else "name"}.get(name, name)
+        columns.append({"name": called, "percent": percent, "number": numeric, "hidden": place >= len(shown)})
     places = {trial["number"]: place for place, trial in enumerate(trials)}
     pages = {places[number]: quote(page) for number, page in links.items() if number in places}
-    return {"trials": {"columns": columns, "rows": rows, "links": pages, "score": 1, "larger": larger, "label": -1}}
+    label = names.index("name")
+    return {"trials": {"columns": columns, "rows": rows, "links": pages, "score": 1, "larger": larger, "label": label}}
 
 
 def axis_data(axes: Sequence[insights.Axis], columns: Sequence[Json]) -> list[dict[str, Any]]:
@@ -311,16 +317,20 @@ def axis_data(axes: Sequence[insights.Axis], columns: Sequence[Json]) -> list[di
     return found
 
 
-def curve_data(curves: Mapping[str, Sequence[Sequence[float] | None]]) -> dict[str, Any]:
+def curve_data(curves: Mapping[str, Sequence[Sequence[Any] | None]]) -> dict[str, Any]:
     """Title -> one list of numbers a trial, one an epoch; titles without any are left out."""
-    return {
-        title: {"ylabel": title, "percent": title.endswith("accuracy"), "all": [_rounded(curve) for curve in all_of_it]}
-        for title, all_of_it in curves.items()
-        if any(all_of_it)
-    }
+    found = {}
+    for title, every in curves.items():
+        known = [value for curve in every for value in curve or () if is_number(value)]
+        percent = title.endswith("accuracy")
+        if known:
+            logarithmic = not percent and insights.wide(known)
+            drawn = {"ylabel": title, "percent": percent, "log": logarithmic}
+            found[title] = {**drawn, "all": [_rounded(curve) for curve in every]}
+    return found
 
 
-def _rounded(curve: Sequence[float] | None) -> list[float | None] | None:
+def _rounded(curve: Sequence[Any] | None) -> list[float | None] | None:
     return [float(f"{value:.4g}") if is_number(value) else None for value in curve] if curve else None
 
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from mlp_jax.reports import plots
+from mlp_jax.reports.compare import compare
 from mlp_jax.reports.run import Section, write_questions_report, write_run_report
 from mlp_jax.reports.sweep import write_sweep_report
 from tests.shared.pages import attacked_run, attacked_sweep
@@ -391,9 +392,25 @@ def test_a_page_of_questions_leads_to_its_sections(driver, questions_path):
     page.check_quiet()
 
 
+def test_runs_side_by_side_have_a_colour_each_and_are_sorted(driver, tmp_path):
+    runs = [run_workdir(tmp_path / f"run {seed}", seed=seed, learning_rate=0.1 * seed) for seed in range(1, 4)]
+    page = Page(driver, compare(runs, tmp_path / "out"))
+    assert page.sorted_by("learning_rate") == ["0.3", "0.2", "0.1"]
+    assert page.column("run") == ["run 3", "run 2", "run 1"]
+    legend = [entry.text for entry in page.all("[data-curves='validation loss'] .legend span")]
+    assert sorted(legend) == ["run 1", "run 2", "run 3"]
+    page.check_quiet()
+    page = Page(driver, compare([*runs, sweep_workdir(tmp_path / "s", ROWS)], tmp_path / "out"))
+    page.drag("optimizer", 0.02, 0.9 / 6)
+    adam = sum(row["parameters"]["optimizer"] == "adam" for row in ROWS)
+    assert page.text("#brushed") == f"{adam + 3} of 63 runs"
+    page.check_quiet()
+
+
 @pytest.mark.parametrize("width", [500, 1200])
 def test_nothing_sticks_out_of_the_window(driver, sweep_path, questions_path, tmp_path, width):
     run_path = write_run_report(run_workdir(tmp_path / "run"), DEFAULTS)
-    for path in (sweep_path, run_path, questions_path):
+    compare_path = compare([sweep_path.parent, tmp_path / "run"], tmp_path / "compare")
+    for path in (sweep_path, run_path, questions_path, compare_path):
         page = Page(driver, path, "h2", width)
         assert page.run("return document.documentElement.scrollWidth <= innerWidth")

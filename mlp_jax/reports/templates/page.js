@@ -294,7 +294,7 @@ function ramp(host, axis, turned) {
 
 const share = (axis, place) => (axis && !axis.band ? (place - axis.foot) / (1 - axis.foot) : place);
 
-// ---- curves: `all` has a list of numbers for each trial, one an epoch, or null; spec: {ylabel, percent, x0}
+// ---- curves: `all` has a list of numbers for each trial, one an epoch, or null; spec: {ylabel, percent, log}
 function curves(host, { all, ...spec }) {
   const { label, rows } = data.trials, known = rows.map((_, i) => i).filter((i) => all[i]?.some(isNumber));
   const longest = Math.max(...known.map((i) => all[i].length)), numbers = known.flatMap((i) => all[i]);
