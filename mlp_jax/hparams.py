@@ -87,7 +87,7 @@ def steps_per_epoch(num_examples: Any, batch_size: int) -> Any:
 
 
 def split_config(
-    config: Any, inputs: int, classes: int, num_examples: int, image_shape: tuple[int, int] = (0, 0)
+    config: Any, inputs: int, classes: int, num_examples: int, image_shape: tuple[int, ...] = (0, 0)
 ) -> tuple[Static, Hparams]:
     """The two halves of a config, for data of `num_examples` training rows of `inputs` numbers in `classes` classes.
 
@@ -109,7 +109,7 @@ def split_config(
         mixup=config.mixup_alpha > 0,
         ema=config.ema_decay > 0,
         distortions=distortions,
-        image_shape=image_shape if distortions else (0, 0),
+        image_shape=(image_shape[0], image_shape[1]) if distortions else (0, 0),
     )
     steps = steps_per_epoch(num_examples, static.batch_size)
 

@@ -36,7 +36,10 @@ class Keys(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What lies on the device once: `images` uint8 (n, inputs), `labels` int32 (n,), `scale` = 1/largest pixel."""
+    """What lies on the device once: `images` (n, inputs), `labels` int32 (n,), `scale` = 1/largest pixel.
+
+    Images are uint8, or features in a floating dtype, whose scale is 1.
+    """
 
     images: Placed
     labels: Placed
@@ -170,7 +173,7 @@ def _layer_norms(params: Params) -> Array:
 
 
 class Batch(NamedTuple):
-    """Pixels uint8 (width, in), their scale, labels (width,), real (width,), which is 0 for fillers; the sum of `real`.
+    """Pixels (width, in), their scale, labels (width,), real (width,), which is 0 for fillers; the sum of `real`.
 
     The sum is a number of its own since adding up a batch that is divided over devices makes them talk.
     """
@@ -183,7 +186,7 @@ class Batch(NamedTuple):
 
     @property
     def inputs(self) -> Array:
-        """The pixels as the network reads them, 0 to 1."""
+        """The pixels as the network reads them, 0 to 1; features as they are."""
         return self.pixels.astype(self.scale.dtype) * self.scale
 
 

@@ -24,7 +24,7 @@ def explain(task: Task, program: Program, lane: Lane | None, bad_step: int) -> s
     if place is None:
         lane = _advance(task, program, lane, bad_step)
         place = _first_bad(task, lane) or "the loss"
-    largest = float(jnp.max(task.data.images)) * float(task.data.scale)
+    largest = float(jnp.max(jnp.abs(task.data.images))) * float(task.data.scale)
     cause = f"learning_rate {float(task.hparams.learning_rate):g} is too large"
     if largest > 10:
         cause = f"the scale of the data (inputs up to {largest:g})"

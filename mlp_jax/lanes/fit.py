@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset, split
+from mlp_jax.data.arrays import Dataset
+from mlp_jax.data.datasets import split
 from mlp_jax.hparams import Hparams, Static, split_config, steps_per_epoch
 from mlp_jax.lanes.placement import Placement, put, state_shardings
 from mlp_jax.training import (
@@ -73,7 +74,11 @@ class Event(NamedTuple):
 
 
 def place_data(images: np.ndarray, labels: np.ndarray, scale: float, placement: Placement) -> Data:
-    """A whole archive on the device, once, as uint8 (n, inputs); `scale` is the largest pixel value."""
+    """A whole archive on the device, once, (n, inputs); `scale` is the largest pixel value.
+
+    float64 stays what it is in a process that has 64-bit types, and is float32 in one that has not.
+    """
+    images = np.asarray(images, jax.dtypes.canonicalize_dtype(images.dtype))
     return put(Data(images, np.asarray(labels, np.int32), np.float32(1 / scale)), placement.whole)
 
 

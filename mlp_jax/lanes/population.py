@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset
+from mlp_jax.data.arrays import Dataset
 from mlp_jax.hparams import Static, split_config
 from mlp_jax.lanes.compile import Compiler, chunk_size
 from mlp_jax.lanes.fit import Chunk, NotFinite, Record, fit, fit_side_by_side, make_task, place_data, place_lane

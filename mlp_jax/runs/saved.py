@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from mlp_jax.data import images
-from mlp_jax.data.datasets import Dataset, load, load_test, split
+from mlp_jax.data.arrays import Dataset
+from mlp_jax.data.datasets import load
 from mlp_jax.errors import UserError
 from mlp_jax.files import workdir
 from mlp_jax.hparams import Static, split_config
@@ -16,8 +16,7 @@ from mlp_jax.lanes.evaluation import Tested, evaluate_on, predict_probabilities
 from mlp_jax.model import Params
 from mlp_jax.runs import resume
 from mlp_jax.runs.config import FILE, from_json
-from mlp_jax.runs.run import write_evaluation
-from mlp_jax.training import host_generator, make_keys
+from mlp_jax.runs.run import rows_of, write_evaluation
 
 
 class Saved(NamedTuple):
@@ -76,25 +75,14 @@ def evaluate_saved(config: ConfigDict, folder: Path) -> Tested:
     # The matrix has the network's classes, of which another dataset may name but the first ones.
     unnamed = saved.card["class_names"][len(dataset.class_names) :]
     dataset = dataset._replace(class_names=(*dataset.class_names, *unnamed))
-    pixels, labels = _rows(config, stored, dataset)
+    # The split is the run's, whatever the command line says of seeds and fractions.
+    pixels, labels = rows_of(config.evaluate_split, stored, dataset)
     result = evaluate_on(saved.static, saved.params, pixels, labels, dataset.scale)
     target = folder / f"evaluation-{Path(name).name}-{config.evaluate_split}.json"
     write_evaluation(target, config.evaluate_split, dataset, result, pixels, labels)
     print(_table(dataset, config.evaluate_split, result))
     print(f"written to {target}")
     return result
-
-
-def _rows(config: ConfigDict, stored: ConfigDict, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    if config.evaluate_split == "test":
-        return load_test(dataset)
-    # The split is the run's, whatever the command line says of seeds and fractions.
-    keys = make_keys(stored.seed)
-    train, held_out = split(dataset.train_labels, stored.val_fraction, stored.stratified, host_generator(keys.split))
-    chosen = train if config.evaluate_split == "train" else held_out
-    if not len(chosen):
-        raise UserError("evaluate_split: 'validation' is empty, since the run has val_fraction=0; allowed: test, train")
-    return dataset.train_images[chosen], dataset.train_labels[chosen]
 
 
 def _table(dataset: Dataset, part: str, result: Tested) -> str:
@@ -118,8 +106,12 @@ def _table(dataset: Dataset, part: str, result: Tested) -> str:
 def predict(config: ConfigDict, folder: Path, inputs: tuple[str, ...]) -> list[dict[str, Any]]:
     """The class of every image in the files: a table on a terminal's reader's side, JSON lines in predictions.json."""
     saved = read(folder)
-    names, pixels = images.read(inputs, tuple(saved.card["image_shape"]), saved.card["scale"])
-    probabilities = predict_probabilities(saved.static, saved.params, pixels, saved.card["scale"])
+    shape, scale = tuple(saved.card["image_shape"]), saved.card["scale"]
+    if len(shape) == 2 and scale > 1:
+        names, rows_in = images.read(inputs, shape, scale)
+    else:
+        names, rows_in = images.read_rows(inputs, saved.card["inputs"], pixels=scale > 1)
+    probabilities = predict_probabilities(saved.static, saved.params, rows_in, scale)
     classes = saved.card["class_names"]
     rows = [
         {

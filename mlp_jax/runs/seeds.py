@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset
+from mlp_jax.data.arrays import Dataset
 from mlp_jax.errors import Diverged
 from mlp_jax.files.progress import progress
 from mlp_jax.lanes.evaluation import Tested, ensemble_accuracy
@@ -82,24 +82,28 @@ def _means(rows: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, Any]
 
 
 def summarize(members: list[Member], tests: list[Tested], labels: np.ndarray) -> dict[str, Any]:
-    """The figures of a run of several seeds: means, their sd, every seed's own, and those of the seeds together."""
+    """The figures of a run of several seeds: means, their sd, every seed's own, and those of the seeds together.
+
+    `tests` has one entry a finished seed, or none at all: no test figures then.
+    """
     finished = [member for member in members if not member.diverged]
+    each: list[Tested | None] = [*tests] or [None] * len(finished)
     rows = [
         {
             "seed": member.config.seed,
             "best_epoch": int(member.lane.best.epoch),
             "val/accuracy": chosen(member.records)["val/accuracy"],
-            "test/loss": test.loss,
-            "test/accuracy": test.accuracy,
+            "test/loss": test.loss if test else None,
+            "test/accuracy": test.accuracy if test else None,
             "seconds": sum(record["seconds"] for record in member.records),
         }
-        for member, test in zip(finished, tests, strict=True)
+        for member, test in zip(finished, each, strict=True)
         if member.lane is not None
     ]
     return {
         "best_epoch": rows[0]["best_epoch"],
         **_means(rows, ("val/accuracy", "test/loss", "test/accuracy", "seconds")),
-        "test/ensemble_accuracy": ensemble_accuracy(tests, labels),
+        "test/ensemble_accuracy": ensemble_accuracy(tests, labels) if tests else None,
         "seeds": rows,
         "diverged_seeds": len(members) - len(finished),
     }

@@ -12,7 +12,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset, load_test
+from mlp_jax.data.arrays import Dataset
+from mlp_jax.data.datasets import load_test
 from mlp_jax.errors import Interrupted, UserError
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
@@ -46,6 +47,8 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
     space = parse(config.sweep.to_dict(), config, check)
     dataset = load_for(config, folder)
     check_against(config, dataset)
+    if space.report_test and not len(load_test(dataset)[1]):
+        raise UserError(f"sweep.report_test: True asks for a test set, which {dataset.name} has not; allowed is False")
     if config.storage:
         from mlp_jax.sweeps.journal import check_url  # with Optuna, which is slow to import
 
