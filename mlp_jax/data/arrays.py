@@ -37,20 +37,22 @@ def from_arrays(
     y_test: Any = None,
     sample_weight: Any = None,
     name: str = "data",
+    classes: Any = None,
 ) -> Dataset:
     """A dataset of a user's own arrays: `x` (n, …) real, `y` (n,) whole numbers or strings, any labels.
 
     uint8 are pixels 0 … 255, the same dataset as these arrays in IDX files; every other dtype is features, taken as
-    they are. The classes are the labels that occur in `y`, sorted. `sample_weight` (n,) ≥ 0 says how much an example
-    counts in training. Without `x_test` there is no test set. Raises UserError for what cannot be learned from.
+    they are. The classes are the labels that occur in `y`, sorted, or `classes` where more are to come. `sample_weight`
+    (n,) ≥ 0 says how much an example counts in training. Without `x_test` there is no test set. Raises UserError for
+    what cannot be learned from.
 
     >>> dataset = from_arrays([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], ["dog", "cat", "dog"])
     >>> dataset.class_names, dataset.train_labels.tolist(), dataset.scale
     (('cat', 'dog'), [1, 0, 1], 1)
     """
     features = as_features("x", x)
-    labels = _labels("y", y, len(features))
-    classes, indices = np.unique(labels, return_inverse=True)
+    classes = np.unique(_labels("y", y, len(features)) if classes is None else np.asarray(classes))
+    indices = as_places("y", y, len(features), classes)
     if len(classes) < 2:
         raise UserError(f"y: every label is {shown(classes[0].item())}; at least two classes are needed")
     given = features, _narrow(indices, len(classes))
@@ -146,15 +148,20 @@ def _test(x: Any, y: Any, features: np.ndarray, classes: np.ndarray) -> tuple[np
         raise UserError(
             f"x_test: of {kinds}; uint8 are pixels 0 … 255, anything else features: both have to be the same"
         )
-    labels = _labels("y_test", y, len(array))
+    return array, _narrow(as_places("y_test", y, len(array), classes), len(classes))
+
+
+def as_places(name: str, y: Any, examples: int, classes: np.ndarray) -> np.ndarray:
+    """Where each of the labels `y` stands in the sorted `classes`; UserError, beginning with `name`, for another."""
+    labels = _labels(name, y, examples)
     try:
         places = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
         unknown = np.flatnonzero(classes[places] != labels)
     except TypeError:  # numbers among strings
         unknown = np.array([0])
     if len(unknown):
-        raise UserError(f"y_test: {shown(labels[unknown[0]].item())} is no label of the training set")
-    return array, _narrow(places, len(classes))
+        raise UserError(f"{name}: {shown(labels[unknown[0]].item())} is no label of the training set")
+    return places
 
 
 def _weights(sample_weight: Any, examples: int) -> np.ndarray:

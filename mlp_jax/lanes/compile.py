@@ -113,7 +113,8 @@ class Compiler:
         self, task: Task, kind: Any, f: Any, arguments: Callable[[], tuple[Any, Any]], donated: int | tuple[()] = ()
     ) -> Any:
         """`f` compiled for `arguments()`: values and the places of what comes out. Once for data like the task's."""
-        counts = (len(task.train_indices), task.validation.indices.shape, task.data.images.shape)
+        images = task.data.images
+        counts = (len(task.train_indices), task.validation.indices.shape, images.shape, str(images.dtype))
         key = (kind, counts, task.placement)
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())

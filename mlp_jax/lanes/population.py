@@ -32,10 +32,10 @@ class Member(NamedTuple):
 class Population:
     """The places where lanes train at the same time, the data that lies there, and the programs compiled for them."""
 
-    def __init__(self, dataset: Dataset, mesh: str = "", chunk: int = 0) -> None:
+    def __init__(self, dataset: Dataset, mesh: str = "", chunk: int = 0, compiler: Compiler | None = None) -> None:
         """`chunk` lanes train side by side at each place; 0: one on a CPU, what the memory holds elsewhere."""
         self.dataset = dataset
-        self.compiler = Compiler()
+        self.compiler = compiler or Compiler()
         self._chunk = chunk or int(jax.devices()[0].platform == "cpu")
         self._places: list[tuple[Data, Placement]] = [
             (place_data(dataset.train_images, dataset.train_labels, dataset.scale, place), place)
@@ -59,12 +59,14 @@ class Population:
         stop = threading.Event()
         shared = len({member.config.seed for member in members}) == 1
         train = self._train_one if self._chunk == 1 else partial(self._train_side_by_side, shared)
+        wide = jax.config.values["jax_enable_x64"]  # of this thread; a new one has the process's setting
 
         def run(place: int) -> None:
             try:
-                while not stop.is_set() and (number := work.take(place)) is not None:
-                    for ended in train(chunks[number][1], place, until, stop):
-                        done.put(ended)
+                with jax.enable_x64(wide):
+                    while not stop.is_set() and (number := work.take(place)) is not None:
+                        for ended in train(chunks[number][1], place, until, stop):
+                            done.put(ended)
             except BaseException as error:
                 done.put(error)
 

@@ -55,6 +55,8 @@ def write_card(folder: Path, dataset: Dataset) -> None:
         "scale": dataset.scale,
         "fingerprint": dataset.fingerprint,
     }
+    if len(dataset.classes):
+        card["classes"] = dataset.classes.tolist()
     workdir.write_sealed(folder / CARD, card)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,11 +38,12 @@ SUMMARY = "summary.json"
 SHOWN = (SUMMARY, "metrics.jsonl", "evaluation.json")  # what a finished run has, made from its last checkpoint
 
 
-def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
+def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[str, Any]:
     """Trains what `config` says in the workdir `folder`, or goes on where it was; returns the summary.
 
-    A finished run is left as it is. Raises `Diverged` (exit status 1) when a loss is not finite and `Interrupted`
-    after a signal, both with the checkpoint on disk that a resume starts from.
+    Arrays of the caller's own, `data`, take the place of `config.dataset`. A finished run is left as it is. Raises
+    `Diverged` (exit status 1) when a loss is not finite and `Interrupted` after a signal, both with the checkpoint on
+    disk that a resume starts from.
     """
     summary = _finished(config, folder)
     view = f"{summary is not None} {fingerprint(config)} {config.mesh}"
@@ -56,7 +58,7 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     # Before the folder is made: an error leaves nothing behind. Of several processes the first downloads.
     if not first:
         cluster.together("the data is there")
-    dataset = load_for(config, folder)
+    dataset = data or load_for(config, folder)
     if first:
         cluster.together("the data is there")
     cluster.agree("their data", dataset.fingerprint)
@@ -151,7 +153,7 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
     tests = [evaluate_on(task.static, each, images, labels, dataset.scale) for each in params] if len(labels) else []
     summary = {
         "dataset": dataset.name,
-        **(summarize(members, tests, labels) if members else _figures(lanes[0], records, tests)),
+        **(summarize(members, tests, labels) if members else run_figures(lanes[0], records, tests)),
         "compile_seconds": compile_seconds,
         **runtime.describe(),
     }
@@ -210,7 +212,8 @@ def _as_pixels(images: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.rint(255 * ((images - low) / ((high - low) or 1)).clip(0, 1)).astype(np.uint8)
 
 
-def _figures(lane: Lane, records: list[Record], tests: list[Tested]) -> dict[str, Any]:
+def run_figures(lane: Lane, records: Sequence[Record], tests: Sequence[Tested]) -> dict[str, Any]:
+    """What a summary says of one network: the epoch that validation chose, its accuracy, the test, the seconds."""
     return {
         "best_epoch": int(lane.best.epoch),
         "val/accuracy": chosen(records)["val/accuracy"],

@@ -13,28 +13,45 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import workdir
 from mlp_jax.hparams import Static, split_config
 from mlp_jax.lanes.evaluation import Tested, evaluate_on, predict_probabilities
+from mlp_jax.lanes.fit import Record
 from mlp_jax.model import Params
 from mlp_jax.runs import resume
 from mlp_jax.runs.config import FILE, from_json
 from mlp_jax.runs.run import rows_of, write_evaluation
+from mlp_jax.runs.seeds import each_seed
 
 
 class Saved(NamedTuple):
-    """The network of a run, and what it was trained on (data.json)."""
+    """The network of a run, what it was trained on (data.json), and its records."""
 
+    config: ConfigDict
     static: Static
     params: Params
     card: dict[str, Any]
+    records: list[Record]
 
 
 def read(folder: Path) -> Saved:
-    """The best parameters of the run in `folder`; of a run of several seeds, those of the first."""
-    where, given = folder, f"--workdir: {str(folder)!r}"
+    """The network of the run in `folder`, its best parameters; of a run of several seeds that of the first."""
+    return read_all(folder, most=1)[0]
+
+
+def read_all(folder: Path, most: int | None = None) -> list[Saved]:
+    """The networks of the run in `folder`: one, or one a seed in their order, `most` of them. A seed may be missing."""
     if not (folder / resume.CARD).exists():
-        raise UserError(f"{given} holds no trained run: it has no {resume.CARD}")
-    config, card = from_json(folder / FILE), resume.read_card(folder)
-    if config.seeds > 1:
-        where = folder / "seeds" / str(config.seed)
+        raise UserError(f"--workdir: {str(folder)!r} holds no trained run: it has no {resume.CARD}")
+    config = from_json(folder / FILE)
+    if config.seeds == 1:
+        return [_read(folder, folder, config)]
+    there = [(one, path) for one in each_seed(config) if (path := folder / "seeds" / str(one.seed)).exists()]
+    if not there:
+        raise UserError(f"--workdir: {str(folder)!r} holds no seed that has finished; train it first")
+    return [_read(folder, path, one) for one, path in there[:most]]
+
+
+def _read(folder: Path, where: Path, config: ConfigDict) -> Saved:
+    """What the checkpoints in `where` hold of the run in `folder`."""
+    given, card = f"--workdir: {str(folder)!r}", resume.read_card(folder)
     trained_on = card["train_examples"] - round(config.val_fraction * card["train_examples"])
     if trained_on < 1:
         raise UserError(f"{folder / resume.CARD}: not as a run wrote it: {card['train_examples']} examples to train on")
@@ -46,7 +63,7 @@ def read(folder: Path) -> Saved:
         raise UserError(f"{given} has lost its last checkpoint; trained again it gets the same one")
     if found.lane.best.epoch < 1:
         raise UserError(f"{given} has not finished an epoch yet; train on")
-    return Saved(halves[0], found.lane.best.params, card)
+    return Saved(config, halves[0], found.lane.best.params, card, found.records)
 
 
 def evaluate_saved(config: ConfigDict, folder: Path) -> Tested:

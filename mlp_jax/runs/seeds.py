@@ -24,8 +24,8 @@ def train_seeds(config: ConfigDict, folder: Path, dataset: Dataset) -> tuple[lis
     left out of the means; if all do, `Diverged` is raised.
     """
     population = Population(dataset, config.mesh)
-    folders = [folder / "seeds" / str(config.seed + number) for number in range(config.seeds)]
-    configs = [ConfigDict({**config.to_dict(), "seed": int(path.name), "seeds": 1}) for path in folders]
+    configs = each_seed(config)
+    folders = [folder / "seeds" / str(own.seed) for own in configs]
     members = [restore(path, own, dataset, population) for path, own in zip(folders, configs, strict=True)]
     waiting = [index for index, member in enumerate(members) if member.lane is None]
     with progress(len(members), "seeds") as show:
@@ -37,6 +37,12 @@ def train_seeds(config: ConfigDict, folder: Path, dataset: Dataset) -> tuple[lis
     if all(member.diverged for member in members):
         raise Diverged(f"the loss of every seed became not finite; learning_rate={config.learning_rate:g} is too large")
     return members, population
+
+
+def each_seed(config: ConfigDict) -> list[ConfigDict]:
+    """The configs of a run of several seeds, one a seed, from `config.seed` upwards."""
+    fields = config.to_dict() | {"seeds": 1}
+    return [ConfigDict(fields | {"seed": config.seed + number}) for number in range(config.seeds)]
 
 
 def keep(folder: Path, member: Member, dataset: Dataset) -> None:
