@@ -78,7 +78,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self._train(X, y, sample_weight, fields, _counted_anew(self._lane) if self._lane else None)
 
     def _train(self, X: Any, y: Any, sample_weight: Any, fields: dict[str, Any], lane: Lane | None) -> "Classifier":
-        fields.pop("class_weight") if "class_weight" not in FIELDS else 0
         config = api.as_config({}, fields)
         with api.session(config):
             data = from_arrays(X, y, sample_weight=sample_weight, classes=self.classes_)

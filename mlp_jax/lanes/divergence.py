@@ -52,7 +52,8 @@ def _numbers(task: Task, lane: Lane) -> Iterator[tuple[str, Any]]:
     """The numbers of a step with their names, in the order in which they are computed."""
     static, params, step = task.static, lane.state.params, int(lane.state.step)
     epoch, batch = divmod(step, task.steps)
-    read = take_batch(static, task.data, order_of(task, epoch + 1), jnp.int32(batch), static.batch_size)
+    order, weight = order_of(task, epoch + 1), task.hparams.class_weight
+    read = take_batch(static, task.data, order, jnp.int32(batch), static.batch_size, weight)
     drawn = draw_step(static, task.hparams, task.keys, jnp.int32(step), read)
     yield from _named("the parameters of layer", params)
     logits, cache = forward(params, drawn.inputs, masks=drawn.masks, **static.net)

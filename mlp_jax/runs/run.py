@@ -23,7 +23,7 @@ from mlp_jax.files.tracking import open_tracker
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.divergence import explain
 from mlp_jax.lanes.evaluation import Tested, evaluate_on
-from mlp_jax.lanes.fit import Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
+from mlp_jax.lanes.fit import Event, NotFinite, Record, Task, class_weights, fit, make_task, place_dataset, place_lane
 from mlp_jax.lanes.placement import Placement, fetch, placements
 from mlp_jax.metrics import chosen
 from mlp_jax.reports import run as report
@@ -117,7 +117,8 @@ def check_against(config: ConfigDict, dataset: Dataset) -> None:
         raise UserError(
             f"augment_{distortion}: {given} is for grey pictures; {dataset.name} has features; allowed is 0"
         )
-    split(dataset.train_labels, config.val_fraction, config.stratified, np.random.default_rng(0))
+    train, _ = split(dataset.train_labels, config.val_fraction, config.stratified, np.random.default_rng(0))
+    class_weights(config, dataset, train)
     placements(config.mesh)
     if config.augment_flip:
         check_mirrored(dataset.name)
@@ -225,7 +226,7 @@ def run_figures(lane: Lane, records: Sequence[Record], tests: Sequence[Tested]) 
 
 def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placement, tracker: Any) -> _Trained:
     """Trains one network from its last checkpoint, or from the start, logging and saving on the way."""
-    data = place_data(dataset.train_images, dataset.train_labels, dataset.scale, placement)
+    data = place_dataset(dataset, placement)
     task = make_task(config, dataset, data, placement)
     saved = _restore(task, folder, dataset)
     cluster.agree("the checkpoint they go on from", str(saved and saved.lane.state.step))
