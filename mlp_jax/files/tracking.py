@@ -106,8 +106,7 @@ def _tensorboard(config: dict[str, Any], workdir: Path, run_name: str, group: st
     def finish(summary: dict[str, Any], of: Path | None) -> None:
         images = {name: np.asarray(Image.open(path).convert("RGB")) for name, path in _pictures(of).items()}
         write([tensorboard.image(name, pixels, dataformats="HWC") for name, pixels in images.items()], last)
-        figures = {name: value for name, value in _numbers(summary).items() if name.startswith("test/")}
-        write([*scalars(figures), tensorboard.text("summary", dumps(summary)), ends], last)
+        write([*scalars(_tested(summary)), tensorboard.text("summary", dumps(summary)), ends], last)
         writer.close()
 
     write([columns, begins, tensorboard.text("config", dumps(config))], 0)
@@ -117,7 +116,7 @@ def _tensorboard(config: dict[str, Any], workdir: Path, run_name: str, group: st
 def _trackio(config: dict[str, Any], workdir: Path, run_name: str, group: str) -> Tracker:
     import trackio
 
-    project, last = config["wandb_project"], {"step": 0}
+    project, last = config["wandb_project"], 0
     trackio.utils.TRACKIO_DIR.mkdir(parents=True, exist_ok=True)  # where that fails, its own thread fails in each run
     with _trackio_alone():
         # In a context of its own: a run that is under way in this process is not ended by this one.
@@ -135,13 +134,11 @@ def _trackio(config: dict[str, Any], workdir: Path, run_name: str, group: str) -
         )
     _say_once(f"trackio: logging to {trackio.utils.TRACKIO_DIR}; look at it with: trackio show --project {project}")
 
-    def tell(content: dict[str, Any]) -> None:
-        with _trackio_alone():
-            run.log(content, step=last["step"])
-
     def log(record: dict[str, Any], step: int) -> None:
-        last.update(record, step=step)
-        tell({name: value for name, value in record.items() if name != "step"})  # a word that it keeps for itself
+        nonlocal last
+        last = step
+        with _trackio_alone():  # it keeps `step` for itself, which is our epoch
+            run.log({name: value for name, value in record.items() if name not in ("step", "epoch")}, step=step)
 
     def end() -> None:
         with _trackio_alone():
@@ -152,7 +149,8 @@ def _trackio(config: dict[str, Any], workdir: Path, run_name: str, group: str) -
         rows = [[name, *row] for name, row in zip(classes, matrix, strict=True)]
         tables = {"confusion": trackio.Table(columns=["true class", *classes], data=rows)} if rows else {}
         pictures = {name: trackio.Image(path) for name, path in _pictures(folder).items()}
-        tell({name: value for name, value in _numbers(summary).items() if name not in last} | tables | pictures)
+        with _trackio_alone():
+            run.log(_tested(summary) | tables | pictures, step=last)
         atexit.unregister(rescue)
         end()
 
@@ -310,6 +308,11 @@ def _say_once(line: str) -> None:
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^\w.-]", "_", text).lstrip(".")
+
+
+def _tested(summary: dict[str, Any]) -> dict[str, Any]:
+    """The figures that no epoch had."""
+    return {name: value for name, value in _numbers(summary).items() if name.startswith("test/")}
 
 
 def _numbers(record: dict[str, Any]) -> dict[str, Any]:

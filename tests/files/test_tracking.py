@@ -609,12 +609,10 @@ def test_trackio_keeps_a_run_on_this_machine(tmp_path, kept):
     assert configs["run"]["storage"] == "postgresql://me@db/study"
     assert configs["run"]["_Group"] == "sweep"
     # The run that never ended has what it logged.
-    assert [row for row in logged if row[0] == "unfinished"] == [
-        ("unfinished", 1, {"epoch": 1, "train/loss": 0.1 + 0.2})
-    ]
+    assert [row for row in logged if row[0] == "unfinished"] == [("unfinished", 1, {"train/loss": 0.1 + 0.2})]
     first, second, (_, step, last) = [row for row in logged if row[0] == "run"]
-    assert first == ("run", 1, {"epoch": 1, "train/loss": 0.1 + 0.2})
-    assert second == ("run", 2, {"epoch": 2, "train/loss": "NaN", "val/accuracy": 0.75})
+    assert first == ("run", 1, {"train/loss": 0.1 + 0.2})
+    assert second == ("run", 2, {"train/loss": "NaN", "val/accuracy": 0.75})
     assert step == 2
     assert last["test/accuracy"] == 0.5
     table = [{"true class": "boot", "boot": 3, "shirt": 1}, {"true class": "shirt", "boot": 0, "shirt": 2}]
