@@ -134,7 +134,7 @@ def choices() -> dict[str, Iterable[str]]:
         "precision": model.PRECISIONS,
         "evaluate_split": ("test", "validation", "train"),
         "resume": ("strict", "changed", "never"),
-        "tracker": ("none", "wandb", "tensorboard"),
+        "tracker": ("none", "wandb", "tensorboard", "trackio"),
     }
 
 
@@ -319,8 +319,8 @@ def validate(config: ConfigDict) -> None:
         check_mirrored(config.dataset)
     if config.norm != "none" and 1 in config.hidden_sizes:
         refuse("norm", config.norm, "none beside a hidden layer of 1 neuron, of which it leaves nothing")
-    if config.tracker == "wandb" and not config.wandb_project:
-        refuse("wandb_project", "", "the name of a project, which tracker='wandb' needs")
+    if config.tracker in ("wandb", "trackio") and not config.wandb_project:
+        refuse("wandb_project", "", f"the name of a project, which tracker={config.tracker!r} needs")
 
 
 def to_json(config: ConfigDict) -> str:

@@ -82,8 +82,8 @@ FIELDS: dict[str, Any] = {
     # Files
     "resume": "strict",  # strict: refuse a changed config; changed: go on with it; never: start over
     "checkpoint_seconds": 60.0,  # seconds between checkpoints within a run; each costs about 40 ms
-    "tracker": "none",  # none, wandb, tensorboard; metrics.jsonl is always written
-    "wandb_project": "mlp_jax",  # with tracker='wandb'
+    "tracker": "none",  # none, wandb, tensorboard, trackio; metrics.jsonl is always written
+    "wandb_project": "mlp_jax",  # the project's name, with tracker='wandb' and 'trackio'
     "wandb_entity": "",  # with tracker='wandb'; '': the account's default
 }
 

@@ -164,7 +164,7 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         tests = [evaluate_on(task.static, params[0], images, labels, dataset.scale)]
     write_evaluation(folder / "evaluation.json", part, dataset, tests[0], images, labels)
     report.write_run_plots(folder)
-    tracker.finish(summary)
+    tracker.finish(summary, folder)
     # The report needs the summary, whose file marks the run as finished and so is written last of all.
     report.write_run_report(folder, json.loads(to_json(complete({}))), summary)
     workdir.write_json(folder / SUMMARY, summary)

@@ -184,7 +184,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of the code, with '+' where files differ from it; '' outside a git checkout."""
+    """The commit of the code, with '+' where files differ from it; '' outside a git checkout of it."""
     import subprocess
 
     def git(*arguments: str) -> str:
@@ -192,7 +192,8 @@ def _commit() -> str:
         return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10).stdout.strip()
 
     try:
-        commit = git("rev-parse", "--short=12", "HEAD")
+        # An installed package may stand in somebody else's checkout, in the .venv of it.
+        commit = git("rev-parse", "--short=12", "HEAD") if git("ls-files", __file__) else ""
         return f"{commit}+" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):
         return ""

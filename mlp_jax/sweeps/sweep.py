@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax.data.arrays import Dataset
 from mlp_jax.data.datasets import load_test
-from mlp_jax.errors import Interrupted, UserError
+from mlp_jax.errors import Interrupted, UserError, import_extra
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import log_run
@@ -47,6 +47,8 @@ def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[s
     The study is `folder/study.journal`, or in `config.storage`, which several workers may share. All other files of
     the folder are views of it. The test set is read only with `sweep.report_test`.
     """
+    for package in ("optuna", "sqlalchemy", "sklearn"):  # the last is what Optuna's importance needs, at the end
+        import_extra(package, "a sweep", "sweep")
     space = parse(config.sweep.to_dict(), config, check)
     dataset = data or load_for(config, folder)
     check_against(config, dataset)

@@ -86,7 +86,7 @@ RULES: dict[str, tuple[list, list]] = {
     "precision": (["float32", "tf32", "bfloat16", "float64"], ["float16", "fp32", ""]),
     "evaluate_split": (["test", "validation", "train"], ["", "val"]),
     "resume": (["strict", "changed", "never"], ["", "yes"]),
-    "tracker": (["none", "wandb", "tensorboard"], ["", "mlflow"]),
+    "tracker": (["none", "wandb", "tensorboard", "trackio"], ["", "mlflow"]),
 }
 FIELDS = {field: rule for fields, rule in RULES.items() for field in fields.split()}
 
