@@ -6,6 +6,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
 SHORTEST_KEY = 8  # characters; W&B's have 40, and taking out a shorter word would garble a text
@@ -46,6 +47,14 @@ def not_one_of(name: str, given: object, allowed: Iterable[object]) -> UserError
     nearest = longer or difflib.get_close_matches(word, choices, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return UserError(f"{name}: {quoted} is not one of {', '.join(choices)}{hint}")
+
+
+def import_extra(package: str, what: str, extra: str) -> Any:
+    """The module `package`, which the extra `extra` of mlp-jax brings; a UserError says that `what` needs it."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise UserError(f'{what} needs {package} ({error}): pip install "mlp-jax[{extra}]"') from error
 
 
 def as_flags(fields: Mapping[str, object]) -> list[str]:

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
-from mlp_jax.errors import UserError, not_one_of, redact
+from mlp_jax.errors import UserError, import_extra, not_one_of, redact
 from mlp_jax.files.workdir import read_bytes, reason, write_bytes
 
 FILE = "study.journal"
@@ -190,12 +190,11 @@ def check_url(url: str) -> Path | URL:
             raise UserError(f"storage: {shown} cannot be opened: there is no folder {path.parent}")
         return path.absolute() if scheme == "journal" else where
     where = where.set(drivername="postgresql+psycopg")
+    import_extra("psycopg", f"storage: {shown}", "postgresql")
     try:
         engine = create_engine(where, **_engine_options(where))
         engine.connect().close()
         engine.dispose()
-    except ImportError as error:
-        raise UserError(f"storage: {shown} needs a driver ({error}): pip install 'psycopg[binary]'") from None
     except SQLAlchemyError as error:
         raise UserError(f"storage: {shown} cannot be reached: {_first_line(error)}") from None
     return where

@@ -1,10 +1,13 @@
 """Trackers: nothing unless asked, no question, no secret on paper, no failure that ends a run."""
 
+import contextlib
 import http.server
+import io
 import json
 import os
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -12,7 +15,9 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mlp_jax.errors import UserError, redact
 from mlp_jax.files import tracking
@@ -42,6 +47,25 @@ def _fresh(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     tracking._mode.cache_clear()
     tracking._say_once.cache_clear()
+
+
+CLASSES, MATRIX = ["boot", "shirt"], [[3, 1], [0, 2]]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """The folder of a run that has ended, with its pictures (each of its own size) and its confusion matrix."""
+    folder = tmp_path_factory.mktemp("kept")
+    (folder / "plots").mkdir()
+    for width, name in enumerate(tracking.PICTURES, start=3):
+        Image.new("RGB", (width, 2), (200, 100, width)).save(folder / "plots" / f"{name}.png")
+    (folder / "evaluation.json").write_text(json.dumps({"class_names": CLASSES, "matrix": MATRIX}))
+    return folder
+
+
+def pictures_of(folder):
+    """The bytes of the PNG files below a folder, in any order."""
+    return sorted(path.read_bytes() for path in folder.rglob("*.png"))
 
 
 def assert_no_secret(*places):
@@ -129,18 +153,22 @@ from pathlib import Path
 from mlp_jax.files.tracking import open_tracker
 tracker = open_tracker("none", {{}}, Path({str(tmp_path)!r}), "run")
 tracker.log({{"epoch": 1}}, 1)
-tracker.finish({{}})
-assert not {{"wandb", "tensorboardX", "jax"}} & set(sys.modules)
+tracker.finish({{}}, None)
+assert not {{"wandb", "tensorboardX", "trackio", "jax"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(("name", "package"), [("wandb", "wandb"), ("tensorboard", "tensorboardX")])
+@pytest.mark.parametrize(
+    ("name", "package"), [("wandb", "wandb"), ("tensorboard", "tensorboardX"), ("trackio", "trackio")]
+)
 def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=f"tracker: {name} is not installed; pip install {package}$"):
+    with pytest.raises(UserError) as error:
         open_tracker(name, CONFIG, tmp_path, "run")
+    assert str(error.value).startswith(f"tracker: {name} needs {package} ")
+    assert str(error.value).endswith(f': pip install "mlp-jax[{name}]"')
 
 
 # Passwords
@@ -237,6 +265,7 @@ class Stub:
         self.fails, self.said = fails.split(), []
         self.session = SimpleNamespace(settings=SimpleNamespace(mode=mode, base_url="http://stub"))
         self.summary = SimpleNamespace(update=lambda summary: self.note("summary", summary))
+        self.plot = SimpleNamespace(confusion_matrix=lambda **given: ("confusion matrix", given))
 
     def note(self, what, value):
         self.said.append((what, value))
@@ -251,8 +280,11 @@ class Stub:
         self.note(mode, arguments)
         return self
 
-    def log(self, record, step):
+    def log(self, record, step=None):
         self.note("log", (record, step))
+
+    def Image(self, path):
+        return "image", Path(path).name
 
     def finish(self):
         self.note("finish", None)
@@ -262,14 +294,14 @@ class Stub:
 def follow(monkeypatch, tmp_path, capsys):
     """Logs a run through a stub; what that was asked, and what stands on stderr."""
 
-    def follow(stub, workdir=tmp_path):
+    def follow(stub, workdir=tmp_path, folder=None):
         monkeypatch.setitem(sys.modules, "wandb", stub)
         monkeypatch.setattr(tracking, "_answers", lambda url: True)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         tracker = open_tracker("wandb", CONFIG, workdir, "run", "sweep")
         for record in RECORDS:
             tracker.log(record, record["epoch"])
-        tracker.finish(SUMMARY)
+        tracker.finish(SUMMARY, folder)
         out, err = capsys.readouterr()
         assert out == ""
         return [what for what, _ in stub.said], err
@@ -289,6 +321,19 @@ def test_what_wandb_is_told(follow, tmp_path):
     assert (told["project"], told["entity"]) == ("laboratory", None)
     assert told["config"] == {**CONFIG, "hidden_sizes": [128, 64], "storage": "postgresql://me@db/study"}
     assert stub.said[2] == ("log", ({"epoch": 1, "step": 10, "train/loss": 0.1 + 0.2}, 1))
+
+
+def test_wandb_gets_pictures_as_images_and_the_confusion_matrix_as_its_own_chart(follow, tmp_path, kept):
+    stub = Stub()
+    follow(stub, tmp_path, kept)
+    (shown, step) = stub.said[-3][1]
+    assert step is None
+    chart, given = shown.pop("confusion")
+    assert shown == {name: ("image", f"{name}.png") for name in ("samples", "curves", "confusion_matrix")}
+    assert (chart, given["class_names"]) == ("confusion matrix", CLASSES)
+    counts = np.zeros((2, 2), int)
+    np.add.at(counts, (given["y_true"], given["preds"]), 1)
+    assert counts.tolist() == MATRIX
 
 
 @pytest.mark.parametrize(
@@ -333,7 +378,7 @@ from pathlib import Path
 from mlp_jax.files import tracking
 from mlp_jax.files.tracking import open_tracker
 tracking.FINISH_SECONDS = 4
-config, records, summary, workdir = json.loads(sys.stdin.readline())
+config, records, summary, workdir, kept = json.loads(sys.stdin.readline())
 tracker = open_tracker("wandb", config, Path(workdir), "run", "sweep")
 other = open_tracker("wandb", config, Path(workdir), "other", "sweep")
 other.log(records[0], 1)
@@ -343,13 +388,13 @@ sys.stdin.readline()
 tracker.log(records[1], 2)
 time.sleep(float(os.environ.get("PAUSE", "0")))
 tracker.log(records[1] | {"step": 30}, 3)
-tracker.finish(summary)
-other.finish(summary)
+tracker.finish(summary, kept and Path(kept))
+other.finish(summary, None)
 print("finished", flush=True)
 """
 
 
-def start(workdir, url, pause="0"):
+def start(workdir, url, pause="0", kept=None):
     """A process that logs, once it has begun; its standard input takes a line to go on."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, f"--config.storage={CONFIG['storage']}"],
@@ -359,7 +404,7 @@ def start(workdir, url, pause="0"):
         text=True,
         env={**os.environ, "WANDB_API_KEY": KEY, "PYTHONPATH": os.getcwd(), "WANDB_BASE_URL": url, "PAUSE": pause},
     )
-    process.stdin.write(json.dumps([CONFIG, RECORDS, SUMMARY, str(workdir)]) + "\n")
+    process.stdin.write(json.dumps([CONFIG, RECORDS, SUMMARY, str(workdir), kept and str(kept)]) + "\n")
     process.stdin.flush()
     process.stdout.readline()
     return process
@@ -379,9 +424,9 @@ def logged(workdir):
     return sorted(files, key=len, reverse=True)
 
 
-def test_offline_the_metrics_are_in_the_workdir(tmp_path, closed_host):
+def test_offline_the_metrics_are_in_the_workdir(tmp_path, closed_host, kept):
     """A key is there and no host: the run is logged offline, in the workdir alone, without the key."""
-    assert end(start(tmp_path, closed_host), tmp_path) == (
+    assert end(start(tmp_path, closed_host, kept=kept), tmp_path) == (
         f"W&B: logging offline ({closed_host} does not answer within 3 s); "
         f"upload it with: wandb sync {tmp_path}/wandb/offline-run-*\n"
     )
@@ -391,6 +436,10 @@ def test_offline_the_metrics_are_in_the_workdir(tmp_path, closed_host):
         assert text.encode() in longer
     assert b"val/accuracy" in longer
     assert b"val/accuracy" not in shorter
+    assert pictures_of(tmp_path) == pictures_of(kept)
+    (table,) = tmp_path.rglob("*.table.json")
+    counts = [[true, taken, MATRIX[i][j]] for i, true in enumerate(CLASSES) for j, taken in enumerate(CLASSES)]
+    assert json.loads(table.read_text())["data"] == counts
 
 
 @pytest.mark.slow
@@ -445,28 +494,52 @@ def read_events(path):
     return found
 
 
-def test_tensorboard_has_every_figure_config_and_summary(tmp_path, capfd, caplog):
+def test_tensorboard_has_every_figure_config_and_summary(tmp_path, kept, capfd, caplog):
     tracker = open_tracker("tensorboard", CONFIG, tmp_path, "hl_3", "a sweep")
     (path,) = (tmp_path / "tensorboard" / "a_sweep" / "hl_3").iterdir()
     for record in RECORDS:
         tracker.log(record, record["epoch"])
         assert read_events(path)[-1][0] == record["epoch"]  # before the end: a killed run loses nothing
-    tracker.finish(SUMMARY)
+    tracker.finish(SUMMARY, kept)
     events = read_events(path)
     scalars = [(step, value.tag, value.simple_value) for step, value in events if value.HasField("simple_value")]
     loss = pytest.approx(0.3, rel=1e-6)
     assert scalars[:3] == [(1, "epoch", 1), (1, "step", 10), (1, "train/loss", loss)]
-    assert scalars[3:] == [(2, "epoch", 2), (2, "step", 20), (2, "val/accuracy", 0.75)]  # no nan
+    assert scalars[3:6] == [(2, "epoch", 2), (2, "step", 20), (2, "val/accuracy", 0.75)]  # no nan
+    assert scalars[6:] == [(2, "test/accuracy", 0.5)]
     texts = {value.tag: json.loads(value.tensor.string_val[0]) for _, value in events if value.HasField("tensor")}
     assert texts["config/text_summary"]["hidden_sizes"] == [128, 64]
     assert texts["summary/text_summary"] == SUMMARY
+    images = {value.tag: value.image.encoded_image_string for _, value in events if value.HasField("image")}
+    assert set(images) == set(tracking.PICTURES)
+    for name, content in images.items():
+        assert np.array_equal(Image.open(io.BytesIO(content)), Image.open(kept / "plots" / f"{name}.png"))
     assert_no_secret(tmp_path)
     assert (capfd.readouterr(), caplog.text) == (("", ""), "")
 
 
+def test_tensorboard_compares_hyperparameters(tmp_path):
+    """What its HParams page reads: the value of every field, the figures to compare by, and that the run has ended."""
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+    tracker = open_tracker("tensorboard", CONFIG | {"stratified": True}, tmp_path, "run")
+    tracker.finish(SUMMARY, None)
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    plugins = [value.metadata.plugin_data for _, value in read_events(path)]
+    parts = [HParamsPluginData.FromString(plugin.content) for plugin in plugins if plugin.plugin_name == "hparams"]
+    experiment, begun, ended = parts
+    values = begun.session_start_info.hparams
+    assert values["learning_rate"].number_value == 0.001
+    assert values["stratified"].bool_value
+    assert values["hidden_sizes"].string_value == "128,64"
+    assert {info.name for info in experiment.experiment.hparam_infos} == {*CONFIG, "stratified"}
+    assert "test/accuracy" in {info.name.tag for info in experiment.experiment.metric_infos}
+    assert ended.HasField("session_end_info")
+
+
 @pytest.mark.parametrize(("run_name", "group"), [("../../../x", "/../y"), ("..", ".."), ("/", "")])
 def test_tensorboard_stays_in_the_workdir(tmp_path, run_name, group):
-    open_tracker("tensorboard", CONFIG, tmp_path / "run", run_name, group).finish(SUMMARY)
+    open_tracker("tensorboard", CONFIG, tmp_path / "run", run_name, group).finish(SUMMARY, None)
     assert os.listdir(tmp_path) == ["run"]
     assert os.listdir(tmp_path / "run") == ["tensorboard"]
 
@@ -475,7 +548,81 @@ def test_a_failure_of_tensorboard_is_one_line(tmp_path, capsys):
     (tmp_path / "tensorboard").write_text("in the way")
     tracker = open_tracker("tensorboard", CONFIG, tmp_path, "run")
     tracker.log(RECORDS[0], 1)
-    tracker.finish(SUMMARY)
+    tracker.finish(SUMMARY, None)
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith("TensorBoard: not logged any further: NotADirectoryError")
+
+
+# trackio
+
+WITH_TRACKIO = """
+import json, os, socket, sys
+from pathlib import Path
+
+def never(*_, **__):
+    raise SystemExit("trackio asked the network")
+
+socket.getaddrinfo = socket.socket.connect = never
+from mlp_jax.files.tracking import open_tracker
+config, records, summary, kept = json.loads(sys.stdin.readline())
+open_tracker("trackio", config, Path(), "unfinished", "sweep").log(records[0], 1)
+tracker = open_tracker("trackio", config, Path(), "run", "sweep")
+for record in records:
+    tracker.log(record, record["epoch"])
+tracker.finish(summary, Path(kept))
+assert os.environ["TRACKIO_SPACE_ID"] == "someone/space"
+"""
+
+
+def run_with_trackio(workdir, kept, **environment):
+    """What stands on stderr after a run that is logged where TRACKIO_DIR says, with an account and no network."""
+    pytest.importorskip("trackio")
+    token = {"HF_TOKEN": "hf_" + "a" * 34, "TRACKIO_SPACE_ID": "someone/space", "TRACKIO_SERVER_URL": "http://a.b/?c"}
+    process = subprocess.run(
+        [sys.executable, "-c", WITH_TRACKIO],
+        input=json.dumps([CONFIG, RECORDS, SUMMARY, str(kept)]),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **token, "PYTHONPATH": os.getcwd(), **environment},
+        cwd=workdir,
+        timeout=60,
+    )
+    assert (process.stdout, process.returncode) == ("", 0), process.stderr
+    return process.stderr
+
+
+def test_trackio_keeps_a_run_on_this_machine(tmp_path, kept):
+    folder, workdir = tmp_path / "trackio", tmp_path / "run"
+    workdir.mkdir()
+    err = run_with_trackio(workdir, kept, TRACKIO_DIR=str(folder))
+    assert err == f"trackio: logging to {folder}; look at it with: trackio show --project laboratory\n"
+    assert os.listdir(workdir) == []
+    assert_no_secret(folder)
+    with contextlib.closing(sqlite3.connect(folder / "laboratory.db")) as database:
+        configs = {name: json.loads(text) for name, text in database.execute("select run_name, config from configs")}
+        logged = [
+            (name, step, json.loads(text))
+            for name, step, text in database.execute("select run_name, step, metrics from metrics order by id")
+        ]
+    assert configs["run"]["learning_rate"] == 0.001
+    assert configs["run"]["storage"] == "postgresql://me@db/study"
+    assert configs["run"]["_Group"] == "sweep"
+    # The run that never ended has what it logged.
+    assert [row for row in logged if row[0] == "unfinished"] == [("unfinished", 1, {"train/loss": 0.1 + 0.2})]
+    first, second, (_, step, last) = [row for row in logged if row[0] == "run"]
+    assert first == ("run", 1, {"train/loss": 0.1 + 0.2})
+    assert second == ("run", 2, {"train/loss": "NaN", "val/accuracy": 0.75})
+    assert step == 2
+    assert last["test/accuracy"] == 0.5
+    table = [{"true class": "boot", "boot": 3, "shirt": 1}, {"true class": "shirt", "boot": 0, "shirt": 2}]
+    assert last["confusion"] == {"_type": "trackio.table", "_value": table}
+    assert {last[name]["_type"] for name in tracking.PICTURES} == {"trackio.image"}
+    assert pictures_of(folder) == pictures_of(kept)
+
+
+def test_a_failure_of_trackio_is_one_line(tmp_path, kept):
+    (tmp_path / "in the way").write_text("")
+    err = run_with_trackio(tmp_path, kept, TRACKIO_DIR=str(tmp_path / "in the way"))
+    assert err.count("\n") == 1
+    assert err.startswith("trackio: not logged any further: FileExistsError")

@@ -203,6 +203,9 @@ def test_the_commit_is_that_of_the_checkout_or_nothing(monkeypatch, tmp_path):
     assert runtime._commit() == commit
     file.write_text("2\n")
     assert runtime._commit() == f"{commit}+"
+    git("rm", "-q", "--cached", str(file))  # as a package that is installed within another project
+    git("commit", "-qm", "second")
+    assert runtime._commit() == ""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert runtime._commit() == ""
 

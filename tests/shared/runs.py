@@ -40,7 +40,7 @@ def trained(folder: Path, arrays: dict[str, Any] | None = None, **fields: Any) -
 
 def at_each_record(patch: pytest.MonkeyPatch, action: Callable[[int], object]) -> None:
     """Calls `action(epoch)` when an epoch's record is written, before its checkpoint."""
-    tracker = SimpleNamespace(log=lambda record, epoch: action(epoch), finish=lambda summary: None)
+    tracker = SimpleNamespace(log=lambda record, epoch: action(epoch), finish=lambda summary, folder: None)
     patch.setattr(runs, "open_tracker", lambda *_: tracker)
 
 

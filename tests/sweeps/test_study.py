@@ -415,7 +415,7 @@ def test_a_server_that_accepts_and_stays_silent_is_not_waited_for(tmp_path, monk
 
 def test_without_its_driver_postgresql_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    refused("psycopg[binary]", space=space(), workdir=tmp_path, storage="postgresql://127.0.0.1/db")
+    refused("mlp-jax[postgresql]", space=space(), workdir=tmp_path, storage="postgresql://127.0.0.1/db")
 
 
 def test_a_sweep_of_an_older_version_is_not_gone_on_with(tmp_path):
