@@ -15,6 +15,7 @@ import numpy as np
 
 from mlp_jax.errors import as_flags, is_number
 from mlp_jax.files.workdir import plain, write_bytes
+from mlp_jax.reports.plots import DPI
 
 Json = Mapping[str, Any]
 
@@ -185,8 +186,10 @@ def button(name: str, text: str, **attributes: object) -> Html:
 
 
 def picture(path: Path) -> Html:
-    """A PNG file inside the page."""
-    return tag("figure", tag("img", src=_uri(path.read_bytes()), alt=path.stem.replace("_", " ")))
+    """A PNG file inside the page, as large as it was drawn, so that its letters have the size of the page's."""
+    png = path.read_bytes()
+    width = int.from_bytes(png[16:20], "big") * 96 / DPI  # the width that its header says, in pixels of CSS
+    return tag("figure", tag("img", src=_uri(png), alt=path.stem.replace("_", " "), style=f"width:{width:.0f}px"))
 
 
 def tiny_png(pixels: np.ndarray) -> str:

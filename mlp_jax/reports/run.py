@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
@@ -416,7 +417,10 @@ def _summary_table(summary: Json) -> Html:
 
 
 class Section(NamedTuple):
-    """One question with its answer; `pictures` are PNG files, the rows of `table` share their keys."""
+    """One question with its answer; `pictures` are PNG files, the rows of `table` share their keys.
+
+    `links` are texts with the pages that they lead to, by their paths from this page's folder.
+    """
 
     title: str
     question: str
@@ -424,6 +428,7 @@ class Section(NamedTuple):
     sentences: Sequence[str]
     pictures: Sequence[Path]
     table: Sequence[Mapping[str, Any]]
+    links: Sequence[tuple[str, str]] = ()
 
 
 def write_questions_report(path: str | Path, title: str, lead: str, sections: Sequence[Section], facts: Json) -> Path:
@@ -435,6 +440,7 @@ def write_questions_report(path: str | Path, title: str, lead: str, sections: Se
             tag("h2", f"{place}. {section.title}", id=f"s{place}"),
             tag("p", section.question, class_="muted"),
             tag("p", " ".join(section.sentences)),
+            *(tag("p", tag("a", text, href=quote(page))) for text, page in section.links),
             *(picture(Path(file)) for file in section.pictures),
             *([table(section.table)] if section.table else []),
             *([pre(section.command)] if section.command else []),

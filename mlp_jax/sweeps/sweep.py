@@ -247,10 +247,19 @@ def _write_views(config: ConfigDict, study: Study, folder: Path) -> dict[str, An
 
 
 def _draw(study: Study, folder: Path) -> None:
-    from mlp_jax.reports.sweep import write_sweep_plots, write_sweep_report  # with matplotlib, which is slow to import
+    from mlp_jax.reports.sweep import IMPORTANCE, write_sweep_plots  # with matplotlib, which is slow to import
 
     importance = study.importance()
     write_sweep_plots(folder, importance)
+    workdir.write_json(folder / IMPORTANCE, importance)
+    _write_page(folder)
+
+
+def _write_page(folder: Path) -> None:
+    """report.html from the files in the folder."""
+    from mlp_jax.reports.sweep import IMPORTANCE, write_sweep_report
+
+    importance = workdir.read_if_there(folder / IMPORTANCE)
     write_sweep_report(folder, json.loads(to_json(complete({}))), importance)
 
 
@@ -274,4 +283,7 @@ def best(config: ConfigDict, folder: Path, output: str = "") -> dict[str, Any]:
         final.num_epochs = best_epoch
     final.data_dir, final.resume = config.data_dir, config.resume
     validate(final)
-    return train_run(final, Path(output) if output else folder / "best")
+    summary = train_run(final, Path(output) if output else folder / "best")
+    if not output:
+        _write_page(folder)  # which leads to the page of this run
+    return summary
