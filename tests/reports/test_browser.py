@@ -77,8 +77,13 @@ class Page:
 
         return ActionChains(self.driver, duration=20)
 
-    def show(self, selector):
+    def show(self, selector, drawn=""):
+        """Scrolls there, and waits for what is drawn only then."""
         self.run("arguments[0].scrollIntoView({block: 'center'})", self.find(selector))
+        deadline = time.monotonic() + 60
+        while drawn and not self.all(drawn):
+            assert time.monotonic() < deadline, "nothing was drawn"
+            time.sleep(0.05)
 
     def drag(self, axis, start, stop):
         """Along an axis of the parallel coordinates, from one height in 0 … 1 to another."""
@@ -256,7 +261,8 @@ def test_columns_are_chosen_and_saved_as_csv(sweep):
 def test_curves_follow_the_brush_and_are_named(driver, tmp_path):
     rows = [row | {"curve": [0.1, 0.2, row["val/accuracy"] or 0.1]} for row in ROWS]
     page = Page(driver, write_sweep_report(sweep_workdir(tmp_path, rows), DEFAULTS, IMPORTANCE))
-    page.show("[data-curves]")
+    assert not page.all("[data-curves] canvas")  # far below the window
+    page.show("[data-curves]", "[data-curves] canvas")
     page.mouse().move_to_element(page.find("[data-curves] svg")).perform()
     x, y = page.run(
         """const box = document.querySelector("[data-curves] svg").getBoundingClientRect();
@@ -397,6 +403,7 @@ def test_runs_side_by_side_have_a_colour_each_and_are_sorted(driver, tmp_path):
     page = Page(driver, compare(runs, tmp_path / "out"))
     assert page.sorted_by("learning_rate") == ["0.3", "0.2", "0.1"]
     assert page.column("run") == ["run 3", "run 2", "run 1"]
+    page.show("[data-curves='validation loss']", "[data-curves='validation loss'] canvas")
     legend = [entry.text for entry in page.all("[data-curves='validation loss'] .legend span")]
     assert sorted(legend) == ["run 1", "run 2", "run 3"]
     page.check_quiet()

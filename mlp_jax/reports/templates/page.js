@@ -117,6 +117,15 @@ function onWidth(host, draw) {
   }).observe(host);
 }
 
+// Begins a drawing of thousands of lines when it comes near the window, or when the page is printed.
+function whenNear(host, begin) {
+  const watch = new IntersectionObserver(([entry]) => { if (entry.isIntersecting) start(); }, { rootMargin: "500px" });
+  const start = () => { watch.disconnect(); removeEventListener("beforeprint", print); return begin(); };
+  const print = () => start()();
+  addEventListener("beforeprint", print);
+  watch.observe(host);
+}
+
 // spec also: {x: […], mark}, series also: {y: […], sd: […]}
 function lineChart(host, spec) {
   const hasBand = ({ y, sd }, i) => isNumber(y[i]) && isNumber(sd[i]);
@@ -302,7 +311,7 @@ function curves(host, { all, ...spec }) {
   const high = numbers.reduce((a, b) => (isNumber(b) && b > a ? b : a), -Infinity);
   spec.series = data.palette ? known.map((i) => ({ name: rows[i].at(label), color: data.palette[i] })) : [];
   const lines = known.sort((a, b) => data.order[a] - data.order[b]);
-  followers.push(chart(host, { ...spec, xlabel: "epoch" }, [1, Math.max(longest, 2)], [low, high], ({ svg, x, y }) => {
+  const draw = chart(host, { ...spec, xlabel: "epoch" }, [1, Math.max(longest, 2)], [low, high], ({ svg, x, y }) => {
     const width = svg.viewBox.baseVal.width, height = svg.viewBox.baseVal.height;
     host.querySelector("canvas")?.remove();
     const pen = drawing(make(host, "canvas", { style: `height:${height}px` }), width, height, lines.length);
@@ -320,7 +329,9 @@ function curves(host, { all, ...spec }) {
     const said = (i, e) => { set(chosen, { d: path(points(i)) }); return `${called(i)}\nepoch ${e + 1}: ${show(all[i][e], spec.percent)}`; };
     const spots = () => kept.flatMap((i) => all[i].flatMap((v, e) => (isNumber(v) ? [{ x: x(e + 1), y: y(v), say: () => said(i, e) }] : [])));
     return [make(svg, "circle", { r: 5, class: "ring" }), spots];
-  }));
+  });
+  followers.push(draw);
+  return draw;
 }
 
 // The pen of a canvas as large as the drawing below it; thin lines where there are many.
@@ -553,4 +564,4 @@ each("table.sortable", sortTable);
 each("table.confusion", confusion);
 each("table.trials", trialTable);
 each(".parallel", parallel);
-each("[data-curves]", (host) => curves(host, data.curves[host.dataset.curves]));
+each("[data-curves]", (host) => whenNear(host, () => curves(host, data.curves[host.dataset.curves])));
