@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import reference
 from benchmarks.jobs import Job, data
 from benchmarks.measure import Epoch
-from mlp_jax.data.datasets import Dataset
+from mlp_jax.data.arrays import Dataset
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.fit import Chunk, Task, make_task, order_of, place_data
 from mlp_jax.lanes.placement import placements

@@ -27,7 +27,7 @@ def measure(meshes: list[str], batches: list[int], steps: int, repeats: int) -> 
     """Median seconds of a step for every mesh and batch size; the meshes take turns."""
     import jax
 
-    from mlp_jax.data.datasets import Dataset
+    from mlp_jax.data.arrays import Dataset
     from mlp_jax.lanes.compile import Compiler
     from mlp_jax.lanes.fit import make_task, order_of, place_data
     from mlp_jax.lanes.placement import placements

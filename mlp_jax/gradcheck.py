@@ -1,7 +1,8 @@
 """Hand backprop against `jax.grad` and against central differences, in float64, for everything a config can choose.
 
-The point is random: Xavier weights, normal biases, inputs in [0, 1), any labels. Errors are ‖a−n‖/(‖a‖+‖n‖). Central
-differences are (J(θ + hd) − J(θ − hd))/2h along *probes* d: one parameter each, or a random unit vector.
+The point is random: Xavier weights, normal biases, inputs in [0, 1), any labels, rows of unequal weight. Errors
+are ‖a−n‖/(‖a‖+‖n‖). Central differences are (J(θ + hd) − J(θ − hd))/2h along *probes* d: one parameter each, or a
+random unit vector.
 """
 
 from functools import partial
@@ -116,7 +117,7 @@ def _draw(static: Static, dropout: bool, rng: np.random.Generator) -> Point:
         layers.append(Layer(jnp.asarray(w), jnp.asarray(rng.normal(size=n_out))))
     targets = jnp.asarray(np.eye(sizes[-1])[rng.integers(sizes[-1], size=BATCH)])
     rate = DROPOUT_RATE if dropout else 0.0
-    inputs, weights = jnp.asarray(rng.random((BATCH, sizes[0]))), jnp.full(BATCH, 1 / BATCH, static.dtype)
+    inputs, weights = jnp.asarray(rng.random((BATCH, sizes[0]))), jnp.asarray(rng.dirichlet(np.full(BATCH, 5.0)))
     masks = tuple(jnp.asarray((rng.random((BATCH, width)) >= rate) / (1 - rate)) for width in sizes[1:-1])
     return Point(tuple(layers), Step(inputs, targets, weights, masks))
 

@@ -1,7 +1,8 @@
 """The objective, and its gradient two ways behind one signature: by `jax.grad`, and by hand.
 
 The objective of a batch is Σ_n weight_n·ℓ(logits_n, targets_n) + λ/2·Σ‖w‖². The weights are 1/size for the rows of
-the batch and 0 for rows that only fill it up, so a short batch divides by its own size.
+the batch and 0 for rows that only fill it up, so a short batch divides by its own size. Where examples count
+differently, by c_n, they are c_n/Σc: a weighted mean, and no gradient from a batch in which nothing counts.
 """
 
 from collections.abc import Callable

@@ -38,6 +38,7 @@ class Static(NamedTuple):
     ema: bool
     distortions: tuple[str, ...]  # of augment.DISTORTIONS, in that order
     image_shape: tuple[int, int]  # (0, 0) without distortions
+    weighted: bool = False  # examples count differently: by class_weight, by sample_weight
 
     @property
     def trained(self) -> "Static":
@@ -62,7 +63,7 @@ class Static(NamedTuple):
 
 
 class Hparams(NamedTuple):
-    """The traced numbers of a run, each a scalar in the run's dtype."""
+    """The traced numbers of a run, each a scalar in the run's dtype, but for a weight a class."""
 
     learning_rate: Array
     momentum: Array
@@ -77,6 +78,7 @@ class Hparams(NamedTuple):
     label_smoothing: Array
     mixup_alpha: Array
     ema_decay: Array
+    class_weight: Any  # (classes,) where `Static.weighted`, else ()
     schedule: ScheduleNumbers
     augment: DistortionNumbers
 
@@ -87,11 +89,17 @@ def steps_per_epoch(num_examples: Any, batch_size: int) -> Any:
 
 
 def split_config(
-    config: Any, inputs: int, classes: int, num_examples: int, image_shape: tuple[int, int] = (0, 0)
+    config: Any,
+    inputs: int,
+    classes: int,
+    num_examples: int,
+    image_shape: tuple[int, ...] = (0, 0),
+    class_weight: Any = (),
 ) -> tuple[Static, Hparams]:
     """The two halves of a config, for data of `num_examples` training rows of `inputs` numbers in `classes` classes.
 
-    Only a program that trains on distorted images needs their shape.
+    Only a program that trains on distorted images needs their shape, and one that weighs its examples the weight of
+    each class.
     """
     distortions = tuple(name for name in DISTORTIONS if config[f"augment_{name}"] > 0)
     names = ("activation", "init", "loss", "optimizer", "schedule", "gradient", "precision", "probes")
@@ -109,11 +117,12 @@ def split_config(
         mixup=config.mixup_alpha > 0,
         ema=config.ema_decay > 0,
         distortions=distortions,
-        image_shape=image_shape if distortions else (0, 0),
+        image_shape=(image_shape[0], image_shape[1]) if distortions else (0, 0),
+        weighted=len(class_weight) > 0,
     )
     steps = steps_per_epoch(num_examples, static.batch_size)
 
-    def number(value: float) -> Array:
+    def number(value: Any) -> Array:
         return jnp.asarray(value, static.dtype)
 
     schedule = ScheduleNumbers(
@@ -124,5 +133,7 @@ def split_config(
         total_steps=number(config.num_epochs * steps),
     )
     augment = DistortionNumbers(*(number(config[f"augment_{name}"]) for name in DistortionNumbers._fields))
-    fields = {name: number(config[name]) for name in Hparams._fields if name not in ("schedule", "augment")}
-    return static, Hparams(**fields, schedule=schedule, augment=augment)
+    others = ("class_weight", "schedule", "augment")
+    fields = {name: number(config[name]) for name in Hparams._fields if name not in others}
+    weights = number(class_weight) if static.weighted else ()
+    return static, Hparams(**fields, class_weight=weights, schedule=schedule, augment=augment)

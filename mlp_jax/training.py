@@ -36,11 +36,16 @@ class Keys(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What lies on the device once: `images` uint8 (n, inputs), `labels` int32 (n,), `scale` = 1/largest pixel."""
+    """What lies on the device once: `images` (n, inputs), `labels` int32 (n,), `scale` = 1/largest pixel.
+
+    Images are uint8, or features in a floating dtype, whose scale is 1. `weights` (n,) say how much an example counts
+    in training; () where all count the same.
+    """
 
     images: Placed
     labels: Placed
     scale: Placed
+    weights: Placed = ()
 
 
 class Rows(NamedTuple):
@@ -71,7 +76,7 @@ class Probes(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Of the epoch so far: Σ loss·size, Σ correct, the first step whose loss was not finite (−1: none), the probes."""
+    """Of the epoch so far: Σ loss·total, Σ correct, the first step whose loss was not finite (−1: none), the probes."""
 
     loss: Array
     correct: Array
@@ -170,9 +175,10 @@ def _layer_norms(params: Params) -> Array:
 
 
 class Batch(NamedTuple):
-    """Pixels uint8 (width, in), their scale, labels (width,), real (width,), which is 0 for fillers; the sum of `real`.
+    """Pixels (width, in), their scale, labels (width,), real (width,), which is 0 for fillers; the sum of `real`.
 
-    The sum is a number of its own since adding up a batch that is divided over devices makes them talk.
+    The sum is a number of its own since adding up a batch that is divided over devices makes them talk. `weights`
+    (width,) are what each row counts in the objective, and `total` is their sum; without weights `real` and `size`.
     """
 
     pixels: Array
@@ -180,22 +186,31 @@ class Batch(NamedTuple):
     labels: Array
     real: Array
     size: Array
+    weights: Array
+    total: Array
 
     @property
     def inputs(self) -> Array:
-        """The pixels as the network reads them, 0 to 1."""
+        """The pixels as the network reads them, 0 to 1; features as they are."""
         return self.pixels.astype(self.scale.dtype) * self.scale
 
 
-def take_batch(static: Static, data: Data, rows: Rows, batch: Array, size: int) -> Batch:
-    """Batch number `batch` of `rows`, of which `size` columns hold rows."""
+def take_batch(
+    static: Static, data: Data, rows: Rows, batch: Array, size: int, class_weight: Array | tuple[()] = ()
+) -> Batch:
+    """Batch number `batch` of `rows`, of which `size` columns hold rows; weighed if there is a weight of each class."""
     indices = rows.indices[batch]
     count = jnp.minimum(size, rows.total - batch * size)
     real = lax.iota(jnp.int32, indices.shape[0]) < count
     scale = data.scale.astype(static.dtype)
-    return Batch(
-        data.images[indices], scale, data.labels[indices], real.astype(static.dtype), count.astype(static.dtype)
-    )
+    pixels, labels = data.images[indices], data.labels[indices]
+    weights, total = real, count = real.astype(static.dtype), count.astype(static.dtype)
+    if not isinstance(class_weight, tuple):
+        weights = weights * class_weight[labels]
+        if not isinstance(data.weights, tuple):
+            weights = weights * data.weights[indices].astype(static.dtype)
+        total = jnp.sum(weights)
+    return Batch(pixels, scale, labels, real, count, weights, total)
 
 
 def _targets(static: Static, labels: Array) -> Array:
@@ -212,13 +227,20 @@ def draw_step(static: Static, hparams: Hparams, keys: Keys, step: Array, batch: 
         key = jax.random.fold_in(keys.augment, step)
         pixels = batch.pixels.astype(static.dtype)
         batch = batch._replace(pixels=augment(static.distortions, hparams.augment, key, static.image_shape, pixels))
-    inputs, targets = batch.inputs, _targets(static, batch.labels)
+    inputs, targets, weights, total = batch.inputs, _targets(static, batch.labels), batch.weights, batch.total
     if static.mixup:
         key = jax.random.fold_in(keys.mixup, step)
-        inputs, targets = mix(key, hparams.mixup_alpha, batch.size, inputs, targets)
+        if static.weighted:  # a label keeps the weight of its example; their blend, by its sum, is that of the row
+            inputs, targets = mix(key, hparams.mixup_alpha, batch.size, inputs, weights[:, None] * targets)
+            sums = jnp.sum(targets, axis=1)
+            targets, weights = targets / jnp.where(sums > 0, sums, 1)[:, None], batch.real * sums
+        else:
+            inputs, targets = mix(key, hparams.mixup_alpha, batch.size, inputs, targets)
     if static.smoothing:
         targets = smooth(targets, hparams.label_smoothing)
-    return Step(inputs, targets, batch.real / batch.size, masks)
+    if static.weighted:
+        total = jnp.where(total > 0, total, 1)  # a batch in which nothing counts has no gradient
+    return Step(inputs, targets, weights / total, masks)
 
 
 def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: Batch) -> Lane:
@@ -243,7 +265,7 @@ def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: 
     if static.probes:
         probes = Probes(probes.grad_norm + _layer_norms(grads), probes.update_norm + _layer_norms(updates))
     sums = Sums(
-        sums.loss + loss * batch.size, sums.correct + correct, jnp.where(bad, state.step, sums.first_bad), probes
+        sums.loss + loss * batch.total, sums.correct + correct, jnp.where(bad, state.step, sums.first_bad), probes
     )
     return Lane(TrainState(params, opt_state, state.step + 1, average), sums, lane.best)
 
@@ -262,8 +284,11 @@ def train_steps(
 ) -> Lane:
     """Batches start … stop − 1 of the epoch whose row order is `order`; one program for any bounds (start, stop)."""
 
+    def taken(batch: Array) -> Batch:
+        return take_batch(static, data, order, batch, static.batch_size, hparams.class_weight)
+
     def body(batch: Array, lane: Lane) -> Lane:
-        return train_step(static, hparams, keys, lane, take_batch(static, data, order, batch, static.batch_size))
+        return train_step(static, hparams, keys, lane, taken(batch))
 
     return lax.fori_loop(*bounds, body, lane)
 

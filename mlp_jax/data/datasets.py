@@ -1,12 +1,10 @@
-"""Datasets as uint8 arrays, and the split into training and validation."""
+"""Datasets by their names, and the split into training and validation."""
 
 import gzip
-import hashlib
 import importlib.util
 import os
 import sys
 import textwrap
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,24 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_jax.data import download, idx
+from mlp_jax.data.arrays import Dataset, fingerprint
 from mlp_jax.errors import UserError, not_one_of
-
-
-class Dataset(NamedTuple):
-    """The training set of a dataset, and the way to its test set, which only `load_test` goes.
-
-    train_images are read-only uint8 (n, d), train_labels uint8 (n,). `scale` is the largest pixel value there is;
-    `fingerprint` is a SHA-256 of the training arrays and their shapes, however they were stored.
-    """
-
-    name: str  # of what was really loaded
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int]
-    scale: int
-    fingerprint: str
-    read_test: Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
 class Published(NamedTuple):
@@ -106,7 +88,7 @@ def load(name: str, data_dir: str, fallback: str) -> Dataset:
 
 
 def load_test(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The test images, uint8 (n, d), and labels, uint8 (n,): for the one evaluation at the end of a run."""
+    """The test images and labels, for the one evaluation at the end of a run; no rows where there is no test set."""
     return dataset.read_test()
 
 
@@ -204,19 +186,19 @@ def _from_files(name: str, paths: list[Path], images_sha256: str, class_names: t
         class_names=class_names,
         image_shape=(height, width),
         scale=255,
-        fingerprint=_fingerprint(images_digest, labels),
+        fingerprint=fingerprint(images_digest, labels),
         read_test=partial(_read_test, paths[2:], (height, width), len(class_names)),
     )
 
 
-def _read_test(paths: list[Path], image_shape: tuple[int, int], classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_test(paths: list[Path], image_shape: tuple[int, ...], classes: int) -> tuple[np.ndarray, np.ndarray]:
     images, labels = idx.decode(paths[0], 3), idx.decode(paths[1], 1)
     _check(paths, images, labels, image_shape, classes)
     return images.reshape(len(images), -1), labels
 
 
 def _check(
-    paths: list[Path], images: np.ndarray, labels: np.ndarray, image_shape: tuple[int, int], classes: int
+    paths: list[Path], images: np.ndarray, labels: np.ndarray, image_shape: tuple[int, ...], classes: int
 ) -> None:
     if images.shape[1:] != image_shape:
         shape = images.shape[1:]
@@ -238,7 +220,7 @@ def _digits() -> Dataset:
         class_names=_NUMERALS,
         image_shape=(8, 8),
         scale=16,
-        fingerprint=_fingerprint(idx.digest(images.reshape(-1, 8, 8)), labels),
+        fingerprint=fingerprint(idx.digest(images.reshape(-1, 8, 8)), labels),
         read_test=partial(_digits_part, test=True),
     )
 
@@ -257,10 +239,6 @@ def _digits_part(test: bool) -> tuple[np.ndarray, np.ndarray]:
         # reaches 94 % there, and the epoch that validation chooses is the wrong one.
         is_test[np.flatnonzero(labels == label)[4::5]] = True
     return images[is_test == test], labels[is_test == test]
-
-
-def _fingerprint(images_digest: str, labels: np.ndarray) -> str:
-    return hashlib.sha256((images_digest + idx.digest(labels)).encode()).hexdigest()
 
 
 def _copies_folder() -> Path:

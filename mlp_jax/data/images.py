@@ -6,6 +6,7 @@ import os
 import numpy as np
 from PIL import Image
 
+from mlp_jax.data.arrays import as_features
 from mlp_jax.errors import UserError
 
 MOST_PIXELS = 100_000_000  # of one picture's square; a header may promise more than there is
@@ -33,6 +34,31 @@ def read(paths: tuple[str, ...], shape: tuple[int, int], scale: float) -> tuple[
             raise UserError(f"--inputs: {path!r} is no PNG, JPEG or .npy file that can be read: {why}") from error
         names += [path] if len(pixels) == 1 else [f"{path}[{number}]" for number in range(len(pixels))]
         rows.append(pixels)
+    return names, np.concatenate(rows)
+
+
+def read_rows(paths: tuple[str, ...], inputs: int, pixels: bool) -> tuple[list[str], np.ndarray]:
+    """Names and rows (n, inputs) of .npy arrays of examples that are no grey pictures, or of a single example each.
+
+    Of a network trained on `pixels` they are uint8, otherwise features as `arrays.as_features` takes them.
+    """
+    names: list[str] = []
+    rows: list[np.ndarray] = []
+    for path in (found for given in paths for found in _matching(given)):
+        if not path.endswith(".npy"):
+            raise UserError(f"--inputs: {path!r} is no .npy array; the network was trained on rows of {inputs} numbers")
+        try:
+            array: np.ndarray = np.lib.format.open_memmap(path, mode="r")  # runs no pickle
+        except FileNotFoundError:
+            raise UserError(f"--inputs: {path!r} is not there") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"--inputs: {path!r} is no .npy file that can be read: {error}") from error
+        array = array[None] if array.ndim == 1 or array.size == inputs else array
+        found = as_features(f"--inputs: {path!r}", array, (inputs,))
+        if pixels != (found.dtype == np.uint8):
+            raise UserError(f"--inputs: {path!r} has {array.dtype} values; allowed: {'' if pixels else 'not '}uint8")
+        names += [path] if len(found) == 1 else [f"{path}[{number}]" for number in range(len(found))]
+        rows.append(found.reshape(len(found), inputs))
     return names, np.concatenate(rows)
 
 

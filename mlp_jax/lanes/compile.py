@@ -113,7 +113,8 @@ class Compiler:
         self, task: Task, kind: Any, f: Any, arguments: Callable[[], tuple[Any, Any]], donated: int | tuple[()] = ()
     ) -> Any:
         """`f` compiled for `arguments()`: values and the places of what comes out. Once for data like the task's."""
-        counts = (len(task.train_indices), task.validation.indices.shape, task.data.images.shape)
+        data = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(task.data))
+        counts = (len(task.train_indices), task.validation.indices.shape, data)
         key = (kind, counts, task.placement)
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())

@@ -24,7 +24,7 @@ def explain(task: Task, program: Program, lane: Lane | None, bad_step: int) -> s
     if place is None:
         lane = _advance(task, program, lane, bad_step)
         place = _first_bad(task, lane) or "the loss"
-    largest = float(jnp.max(task.data.images)) * float(task.data.scale)
+    largest = float(jnp.max(jnp.abs(task.data.images))) * float(task.data.scale)
     cause = f"learning_rate {float(task.hparams.learning_rate):g} is too large"
     if largest > 10:
         cause = f"the scale of the data (inputs up to {largest:g})"
@@ -52,7 +52,8 @@ def _numbers(task: Task, lane: Lane) -> Iterator[tuple[str, Any]]:
     """The numbers of a step with their names, in the order in which they are computed."""
     static, params, step = task.static, lane.state.params, int(lane.state.step)
     epoch, batch = divmod(step, task.steps)
-    read = take_batch(static, task.data, order_of(task, epoch + 1), jnp.int32(batch), static.batch_size)
+    order, weight = order_of(task, epoch + 1), task.hparams.class_weight
+    read = take_batch(static, task.data, order, jnp.int32(batch), static.batch_size, weight)
     drawn = draw_step(static, task.hparams, task.keys, jnp.int32(step), read)
     yield from _named("the parameters of layer", params)
     logits, cache = forward(params, drawn.inputs, masks=drawn.masks, **static.net)

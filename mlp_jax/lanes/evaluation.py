@@ -67,8 +67,14 @@ def _computed(
     placement = on_device(jax.devices()[0])
     data = place_data(images, labels, scale, placement)
     rows = place_rows(np.arange(len(images)), min(EVALUATION_BATCH, len(images)), placement)
-    jitted = jax.jit(partial(f, static._replace(probes=False)))
-    return jax.device_get(jitted(jax.device_put(params, placement.whole), data, rows))
+    return jax.device_get(
+        _jitted(f, static.evaluated._replace(probes=False), jax.device_put(params, placement.whole), data, rows)
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _jitted(f: Callable[..., Any], static: Static, params: Params, data: Data, rows: Rows) -> Any:
+    return f(static, params, data, rows)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

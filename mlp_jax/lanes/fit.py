@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset, split
+from mlp_jax.data.arrays import Dataset
+from mlp_jax.data.datasets import split
+from mlp_jax.errors import UserError, shown
 from mlp_jax.hparams import Hparams, Static, split_config, steps_per_epoch
 from mlp_jax.lanes.placement import Placement, put, state_shardings
 from mlp_jax.training import (
@@ -72,9 +74,48 @@ class Event(NamedTuple):
     seconds: float = 0.0
 
 
-def place_data(images: np.ndarray, labels: np.ndarray, scale: float, placement: Placement) -> Data:
-    """A whole archive on the device, once, as uint8 (n, inputs); `scale` is the largest pixel value."""
-    return put(Data(images, np.asarray(labels, np.int32), np.float32(1 / scale)), placement.whole)
+def place_data(
+    images: np.ndarray, labels: np.ndarray, scale: float, placement: Placement, sample_weight: Any = ()
+) -> Data:
+    """A whole archive on the device, once, (n, inputs); `scale` is the largest pixel value.
+
+    float64 stays what it is in a process that has 64-bit types, and is float32 in one that has not.
+    """
+    images = np.asarray(images, jax.dtypes.canonicalize_dtype(images.dtype))
+    weights = np.asarray(sample_weight, jax.dtypes.canonicalize_dtype(np.float64)) if len(sample_weight) else ()
+    return put(Data(images, np.asarray(labels, np.int32), np.float32(1 / scale), weights), placement.whole)
+
+
+def place_dataset(dataset: Dataset, placement: Placement) -> Data:
+    """`place_data` of a dataset's training set."""
+    parts = dataset.train_images, dataset.train_labels, dataset.scale
+    return place_data(*parts, placement, dataset.sample_weight)
+
+
+def class_weights(config: ConfigDict, dataset: Dataset, train: np.ndarray) -> np.ndarray:
+    """The weight of each class, (classes,), on average over the weights of the rows `train` 1; empty without weights.
+
+    `balanced` is n/(K·n_k) of the rows. As a batch divides by its total, a common factor changes nothing but the mean
+    over an epoch, which so divides by the number of rows. UserError for weights that fit no data.
+    """
+    given, classes = config.class_weight, len(dataset.class_names)
+    if not given and not len(dataset.sample_weight):
+        return np.zeros(0)
+    labels = dataset.train_labels[train]
+    weights = np.ones(classes)
+    if given == ("balanced",):
+        counts = np.bincount(labels, minlength=classes)
+        weights = len(labels) / (classes * np.maximum(counts, 1))
+    elif given:
+        if len(given) != classes:
+            raise UserError(
+                f"class_weight: {shown(given)} has {len(given)} numbers; {dataset.name} has {classes} classes"
+            )
+        weights = np.asarray(given, float)
+    of_rows = weights[labels] * (dataset.sample_weight[train] if len(dataset.sample_weight) else 1)
+    if not of_rows.any():
+        raise UserError(f"class_weight: {shown(given)} leaves no training example that counts")
+    return weights / of_rows.mean()
 
 
 def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Placement) -> Task:
@@ -82,7 +123,8 @@ def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Place
     keys = make_keys(config.seed)
     train, validation = split(dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split))
     inputs, classes = dataset.train_images.shape[1], len(dataset.class_names)
-    static, hparams = split_config(config, inputs, classes, len(train), dataset.image_shape)
+    weights = class_weights(config, dataset, train)
+    static, hparams = split_config(config, inputs, classes, len(train), dataset.image_shape, weights)
     hparams, keys = put((hparams, keys), placement.whole)
     rows = place_rows(validation, min(EVALUATION_BATCH, max(len(validation), 1)), placement)
     return Task(config, static, hparams, keys, data, train, rows, placement)

@@ -10,12 +10,13 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset
+from mlp_jax.data.arrays import Dataset
 from mlp_jax.hparams import Static, split_config
 from mlp_jax.lanes.compile import Compiler, chunk_size
-from mlp_jax.lanes.fit import Chunk, NotFinite, Record, fit, fit_side_by_side, make_task, place_data, place_lane
+from mlp_jax.lanes.fit import Chunk, NotFinite, Record, fit, fit_side_by_side, make_task, place_dataset, place_lane
 from mlp_jax.lanes.placement import Placement, placements
 from mlp_jax.training import Data, Lane
 
@@ -32,14 +33,13 @@ class Member(NamedTuple):
 class Population:
     """The places where lanes train at the same time, the data that lies there, and the programs compiled for them."""
 
-    def __init__(self, dataset: Dataset, mesh: str = "", chunk: int = 0) -> None:
+    def __init__(self, dataset: Dataset, mesh: str = "", chunk: int = 0, compiler: Compiler | None = None) -> None:
         """`chunk` lanes train side by side at each place; 0: one on a CPU, what the memory holds elsewhere."""
         self.dataset = dataset
-        self.compiler = Compiler()
+        self.compiler = compiler or Compiler()
         self._chunk = chunk or int(jax.devices()[0].platform == "cpu")
         self._places: list[tuple[Data, Placement]] = [
-            (place_data(dataset.train_images, dataset.train_labels, dataset.scale, place), place)
-            for place in placements(mesh, lanes=True)
+            (place_dataset(dataset, place), place) for place in placements(mesh, lanes=True)
         ]
 
     @property
@@ -59,12 +59,14 @@ class Population:
         stop = threading.Event()
         shared = len({member.config.seed for member in members}) == 1
         train = self._train_one if self._chunk == 1 else partial(self._train_side_by_side, shared)
+        wide = jax.config.values["jax_enable_x64"]  # of this thread; a new one has the process's setting
 
         def run(place: int) -> None:
             try:
-                while not stop.is_set() and (number := work.take(place)) is not None:
-                    for ended in train(chunks[number][1], place, until, stop):
-                        done.put(ended)
+                with jax.enable_x64(wide):
+                    while not stop.is_set() and (number := work.take(place)) is not None:
+                        for ended in train(chunks[number][1], place, until, stop):
+                            done.put(ended)
             except BaseException as error:
                 done.put(error)
 
@@ -88,7 +90,8 @@ class Population:
         counts = data.train_images.shape[1], len(data.class_names), len(data.train_labels)
         groups: dict[tuple[Static, int], list[int]] = {}
         for index, member in enumerate(members):
-            static, _ = split_config(member.config, *counts)
+            weights = np.ones(len(data.class_names)) if member.config.class_weight or len(data.sample_weight) else ()
+            static, _ = split_config(member.config, *counts, class_weight=weights)
             groups.setdefault((static, len(member.records)), []).append(index)
         return [
             (static, {index: members[index] for index in indices[start : start + size]})

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset, load, load_test
+from mlp_jax.data.arrays import Dataset
+from mlp_jax.data.datasets import load, load_test
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import log_run

@@ -51,9 +51,9 @@ def gradients(task: Task) -> np.ndarray:
     steps = len(order.indices)
 
     def step(lane: Lane, number: jax.Array) -> tuple[Lane, jax.Array]:
-        batch = take_batch(static, task.data, order, number, static.batch_size)
+        batch = take_batch(static, task.data, order, number, static.batch_size, task.hparams.class_weight)
         targets = jax.nn.one_hot(batch.labels, static.sizes[-1], dtype=static.dtype)
-        drawn = Step(batch.inputs, targets, batch.real / batch.size)
+        drawn = Step(batch.inputs, targets, batch.weights / batch.total)
         _, grads = GRADIENTS[static.gradient](static, task.hparams, lane.state.params, drawn)
         norms = jnp.sqrt(jnp.sum(grads[0].w[:, :NEURONS] ** 2, axis=0))
         return train_step(static, task.hparams, task.keys, lane, batch), norms

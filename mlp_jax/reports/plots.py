@@ -59,11 +59,14 @@ def new_figure(width: float, height: float, columns: int = 1, **options: Any) ->
     return figure, list(figure.subplots(1, columns, squeeze=False, **options).ravel())
 
 
-def save(figure: "Figure", path: str | Path) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor=PAPER)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(Path(path), buffer.getvalue())
+def save(figure: "Figure", path: str | Path | None) -> "Figure":
+    """Writes a figure as a PNG file, where a path is given; the figure."""
+    if path is not None:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", facecolor=PAPER)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(Path(path), buffer.getvalue())
+    return figure
 
 
 def plain(text: object, longest: int = 60) -> str:
@@ -254,7 +257,7 @@ def best_epoch(records: Sequence[Mapping[str, Any]]) -> int | None:
     return chosen(records)["epoch"] if validated else None
 
 
-def curves(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+def curves(records: Sequence[Mapping[str, Any]], path: str | Path | None = None) -> "Figure":
     """Loss and accuracy over the epochs of metrics.jsonl, training and validation, the best epoch marked."""
     figure, both = new_figure(10.4, 4.1, 2)
     best = best_epoch(records)
@@ -285,7 +288,7 @@ def curves(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
             legend(axes, handlelength=1.8)
         if epochs:
             axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
-    save(figure, path)
+    return save(figure, path)
 
 
 def _mix(color: str, amount: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ def evaluation(
 
     `matrix` (k, k) has true classes as rows; `scores` maps precision, recall and f1 to one number a class; `samples`
     are training images with their labels. Kept are 5 samples a class, the 20 most confident mistakes and the 3 most
-    confident of every cell.
+    confident of every cell. Without an `image_shape` there are no pictures: no samples, and mistakes without pixels.
     """
     images, true, predicted, probability = map(np.asarray, predictions)
     wrong = np.flatnonzero(true != predicted)
@@ -69,13 +69,15 @@ def evaluation(
         of_cell[cell] += 1
         if place < 20 or of_cell[cell] <= 3:
             row = {"index": i, "true": cell[0], "predicted": cell[1], "probability": float(probability[i])}
-            mistakes.append(row | {"pixels": _packed(images[i])})
+            mistakes.append(row | ({"pixels": _packed(images[i])} if image_shape else {}))
     sample_images, labels = map(np.asarray, samples)
-    chosen = [i for label in range(len(class_names)) for i in np.flatnonzero(labels == label)[:5]]
+    shown = range(len(class_names)) if image_shape else ()
+    chosen = [i for label in shown for i in np.flatnonzero(labels == label)[:5]]
     record = {
         "split": split,
         "class_names": list(map(str, class_names)),
         "image_shape": list(image_shape),
+        "inputs": images.shape[1],
         "pixel_max": max(np.max(images, initial=0), np.max(sample_images, initial=0)),
         "matrix": np.asarray(matrix).astype(int).tolist(),
         "scores": {name: list(values) for name, values in scores.items()},
@@ -103,10 +105,12 @@ def write_run_plots(workdir: str | Path) -> None:
     if not found:
         return
     names, shape, matrix = found["class_names"], found["image_shape"], np.array(found["matrix"])
+    plots.confusion_matrix(matrix, names, folder / "confusion_matrix.png", subject=f"the {found['split']} set")
+    if not shape:
+        return
     samples, mistakes = found["samples"], found["mistakes"]
     labels = np.array([sample["label"] for sample in samples])
     plots.samples(_unpacked(samples, shape), labels, names, shape, folder / "samples.png")
-    plots.confusion_matrix(matrix, names, folder / "confusion_matrix.png", subject=f"the {found['split']} set")
     true, predicted, sure = ([m[key] for m in mistakes] for key in ("true", "predicted", "probability"))
     images = _unpacked(mistakes, shape)
     wrong = plots.Mistakes(images, np.array(true, int), np.array(predicted, int), plots.floats(sure), names, shape)
@@ -158,7 +162,7 @@ def _what_was_trained(config: Json, records: Sequence[Json], summary: Json, foun
     details = [spoken(config.get("activation"))] if hidden else []
     details.append(f"{spoken(config.get('init'))} initialisation")
     if found:
-        sizes = (int(np.prod(found["image_shape"])), *hidden, len(found["class_names"]))
+        sizes = (found.get("inputs", int(np.prod(found["image_shape"]))), *hidden, len(found["class_names"]))
         details.append(f"{sum(a * b + b for a, b in pairwise(sizes)):,} parameters")
     shape = "–".join(map(str, sizes)) or "softmax regression"
     dataset = spoken(summary.get("dataset", config.get("dataset")))
@@ -266,11 +270,17 @@ def _image_uri(row: Json, found: Json) -> str:
 
 def _confusion_data(found: Json) -> dict[str, Any]:
     keys = ("index", "true", "predicted", "probability")
+    drawn = bool(found["image_shape"])
     mistakes = [
-        {key: m[key] for key in keys} | {"image": _image_uri(m, found), "sure": plots.share(m["probability"])}
+        {key: m[key] for key in keys}
+        | {"image": _image_uri(m, found) if drawn else "", "sure": plots.share(m["probability"])}
         for m in found["mistakes"]
     ]
-    return {"names": found["class_names"], "matrix": found["matrix"], "mistakes": mistakes}
+    return {"names": found["class_names"], "matrix": found["matrix"], "mistakes": mistakes, "rows": _rows_are(found)}
+
+
+def _rows_are(found: Json) -> str:
+    return "images" if found["image_shape"] else "examples"
 
 
 def _confusion_section(found: Json, seeds: bool) -> list[Html]:
@@ -285,7 +295,7 @@ def _confusion_section(found: Json, seeds: bool) -> list[Html]:
         cells = [_cell(matrix[row, column], images, colors[row, column], row, column) for column in range(len(names))]
         recall = bar(matrix[row, row] / images if images else None)
         lines.append(tag("tr", tag("th", name, scope="row"), *cells, tag("td", recall, class_="recall")))
-    said = f"{right:,} of {total:,} images of the {found['split']} set are right"
+    said = f"{right:,} of {total:,} {_rows_are(found)} of the {found['split']} set are right"
     said = f"{said} ({percent(right / total)})." if total else f"{said}."
     said = f"Of the first seed's network: {said}" if seeds else said
     hint = (
@@ -313,7 +323,7 @@ def _cell(count: int, images: int, rgb: np.ndarray, row: int, column: int) -> Ht
 
 def _scores_section(found: Json) -> list[Html]:
     scores = {name: found["scores"][name] for name in ("precision", "recall", "f1")}
-    columns = {"class": found["class_names"], **scores, "images": np.sum(found["matrix"], axis=1).tolist()}
+    columns = {"class": found["class_names"], **scores, _rows_are(found): np.sum(found["matrix"], axis=1).tolist()}
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     known = [[value for value in values if value is not None] for values in scores.values()]
     means = [percent(float(np.mean(values)) if values else None) for values in known]
@@ -325,11 +335,11 @@ def _scores_section(found: Json) -> list[Html]:
 
 
 def _image_sections(found: Json, mistakes: Sequence[Json]) -> list[Html]:
-    names = found["class_names"]
+    names, drawn = found["class_names"], bool(found["image_shape"])
     worst = []
     for m in mistakes[:20]:
         taken = tag("span", f"as {names[m['predicted']]}, {m['sure']}", class_="taken")
-        image = tag("img", src=m["image"], alt=f"image {m['index']}")
+        image = tag("img", src=m["image"], alt=f"image {m['index']}") if drawn else f"example {m['index']}: "
         worst.append(tag("li", image, names[m["true"]], tag("br"), taken))
     first = {sample["label"]: sample for sample in reversed(found["samples"])}
     samples = [
@@ -341,8 +351,7 @@ def _image_sections(found: Json, mistakes: Sequence[Json]) -> list[Html]:
         tag("h2", "Worst mistakes", id="mistakes"),
         tag("p", "The wrong answers that the network was surest of: the true class, and what it was taken for."),
         tag("ul", *worst, class_="gallery") if worst else tag("p", "No mistakes."),
-        tag("h2", "Samples", id="samples"),
-        tag("ul", *samples, class_="gallery"),
+        *([tag("h2", "Samples", id="samples"), tag("ul", *samples, class_="gallery")] if drawn else []),
     ]
 
 

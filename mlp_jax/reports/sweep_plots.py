@@ -13,6 +13,7 @@ from mlp_jax.reports.plots import BLUE, DASHED, GREY, INK, MUTED, ORANGE, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def history(trials: Sequence[Trial], metric: str, path: str | Path, larger_is_better: bool = True) -> None:
@@ -53,10 +54,10 @@ def history(trials: Sequence[Trial], metric: str, path: str | Path, larger_is_be
 def parallel_coordinates(
     trials: Sequence[Trial],
     metric: str,
-    path: str | Path,
+    path: str | Path | None,
     importance: Mapping[str, float | None],
     larger_is_better: bool = True,
-) -> None:
+) -> "Figure":
     """One line a run through the values of its parameters to its score; the most important parameter next to it."""
     from matplotlib.collections import LineCollection
     from matplotlib.colors import LinearSegmentedColormap
@@ -87,7 +88,7 @@ def parallel_coordinates(
             plots.put_text(axes, place + 0.05, at, plain(label, 14), 9, ha="left", bbox=box)
     axes.set(xlim=(-0.3, len(columns) - 0.55), ylim=(-0.05, 1.03))
     plots.heading(axes, f"{len(trials):,} runs, from the worst (orange) to the best (blue)", pad=44)
-    plots.save(figure, path)
+    return plots.save(figure, path)
 
 
 def _columns(axes: "Axes", names: Sequence[str], values: Sequence[float], colors: Sequence[str]) -> None:

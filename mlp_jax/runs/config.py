@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from mlp_jax.errors import UserError, not_one_of, redact, shown
+from mlp_jax.errors import UserError, is_number, not_one_of, redact, shown
 from mlp_jax.files import workdir
 from mlp_jax.runs.defaults import get_config
 
@@ -82,10 +82,17 @@ def _each(names: str, rule: _Range) -> dict[str, _Range]:
     return dict.fromkeys(names.split(), rule)
 
 
+def _weights(value: tuple[object, ...]) -> bool:
+    numbers = [weight for weight in value if isinstance(weight, int | float) and is_number(weight)]
+    right = len(numbers) == len(value) and all(0 <= _float32(weight) < math.inf for weight in numbers) and any(value)
+    return right or value in ((), ("balanced",))
+
+
 RANGES: dict[str, _Range] = {
     "dataset": (bool, "the name of a dataset or the path of a folder"),
     "data_dir": (bool, "the path of a folder"),
     "hidden_sizes": (_sizes, f"a tuple of at most 1000 whole numbers from 1 to {1 << 20}, such as 128,64"),
+    "class_weight": (_weights, "balanced, or a number from 0 up for each class, such as 1,2,1, one of them above 0"),
     "mesh": (_axes, "'', or one or more of lanes:N,data:N,fsdp:N in this order"),
     "seed": _whole(0, 2**32 - 1),  # 2³² + 1 would be the same key as 1
     "seeds": _whole(1, 1 << 16),
@@ -242,6 +249,8 @@ def check(field: str, value: Any) -> Any:
         raise _unknown_field(str(field), ConfigDict(_DECLARED))
     kind = type(_DECLARED[field])
     value = _plain(field, value)
+    if field == "class_weight" and value == "balanced":
+        value = (value,)
     if kind is float and type(value) is int and abs(value) < 2**1023:
         value = float(value)
     if type(value) is not kind:

@@ -38,6 +38,7 @@ FIELDS: dict[str, Any] = {
     "decoupled_weight_decay": False,  # take λ out of the objective and add −η·λ·w to the update (AdamW)
     "label_smoothing": 0.0,  # share of each target spread over all classes, in [0, 1); validation has none
     "mixup_alpha": 0.0,  # α: each example blended with another of its batch, by shares from Beta(α, α); 0: off
+    "class_weight": (),  # what an example of each class counts in training, as 1,2,1; balanced: n/(K·n_k); (): the same
     "clip_norm": 0.0,  # largest global norm of the gradient; 0: off
     # Optimizer
     "optimizer": "adam",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset
+from mlp_jax.data.arrays import Dataset
 from mlp_jax.errors import UserError
 from mlp_jax.files import checkpoint, workdir
 from mlp_jax.hparams import Hparams, Static
@@ -38,7 +38,7 @@ _CARD_FIELDS: dict[str, Callable[[Any], bool]] = {
     "train_examples": _count,
     "inputs": _count,
     "class_names": _list_of(_text),
-    "image_shape": _list_of(_count),
+    "image_shape": lambda value: value == [] or _list_of(_count)(value),
     "scale": lambda value: _count(value) and value <= 255,
     "fingerprint": _text,
 }
@@ -55,6 +55,8 @@ def write_card(folder: Path, dataset: Dataset) -> None:
         "scale": dataset.scale,
         "fingerprint": dataset.fingerprint,
     }
+    if len(dataset.classes):
+        card["classes"] = dataset.classes.tolist()
     workdir.write_sealed(folder / CARD, card)
 
 
@@ -65,7 +67,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     for name, right in _CARD_FIELDS.items():
         if not right(card.get(name)):
             raise UserError(f"{path}: not as a run wrote it: {name} is {card.get(name)!r:.80}")
-    if math.prod(card["image_shape"]) != card["inputs"]:
+    if card["image_shape"] and math.prod(card["image_shape"]) != card["inputs"]:
         shape = card["image_shape"]
         raise UserError(f"{path}: not as a run wrote it: images of {shape} do not have {card['inputs']} pixels")
     return card

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset, check_mirrored, load, load_test, split
+from mlp_jax.augment import DISTORTIONS
+from mlp_jax.data.arrays import Dataset
+from mlp_jax.data.datasets import check_mirrored, load, load_test, split
 from mlp_jax.errors import Diverged, UserError
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import epoch_text, progress
@@ -20,7 +23,7 @@ from mlp_jax.files.tracking import open_tracker
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.divergence import explain
 from mlp_jax.lanes.evaluation import Tested, evaluate_on
-from mlp_jax.lanes.fit import Event, NotFinite, Record, Task, fit, make_task, place_data, place_lane
+from mlp_jax.lanes.fit import Event, NotFinite, Record, Task, class_weights, fit, make_task, place_dataset, place_lane
 from mlp_jax.lanes.placement import Placement, fetch, placements
 from mlp_jax.metrics import chosen
 from mlp_jax.reports import run as report
@@ -29,17 +32,18 @@ from mlp_jax.runs.config import FILE, changed_fields, complete, fingerprint, fro
 from mlp_jax.runs.resume import CARD, CHECKPOINTS
 from mlp_jax.runs.seeds import mean_records, summarize, train_seeds
 from mlp_jax.runs.signals import interrupted, interruptible, signals
-from mlp_jax.training import Lane
+from mlp_jax.training import Lane, host_generator, make_keys
 
 SUMMARY = "summary.json"
 SHOWN = (SUMMARY, "metrics.jsonl", "evaluation.json")  # what a finished run has, made from its last checkpoint
 
 
-def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
+def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[str, Any]:
     """Trains what `config` says in the workdir `folder`, or goes on where it was; returns the summary.
 
-    A finished run is left as it is. Raises `Diverged` (exit status 1) when a loss is not finite and `Interrupted`
-    after a signal, both with the checkpoint on disk that a resume starts from.
+    Arrays of the caller's own, `data`, take the place of `config.dataset`. A finished run is left as it is. Raises
+    `Diverged` (exit status 1) when a loss is not finite and `Interrupted` after a signal, both with the checkpoint on
+    disk that a resume starts from.
     """
     summary = _finished(config, folder)
     view = f"{summary is not None} {fingerprint(config)} {config.mesh}"
@@ -54,7 +58,7 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     # Before the folder is made: an error leaves nothing behind. Of several processes the first downloads.
     if not first:
         cluster.together("the data is there")
-    dataset = load_for(config, folder)
+    dataset = data or load_for(config, folder)
     if first:
         cluster.together("the data is there")
     cluster.agree("their data", dataset.fingerprint)
@@ -107,7 +111,14 @@ def load_for(config: ConfigDict, folder: Path) -> Dataset:
 
 def check_against(config: ConfigDict, dataset: Dataset) -> None:
     """Raises UserError for what only data and devices can tell: an empty side of the split, digits to be mirrored."""
-    split(dataset.train_labels, config.val_fraction, config.stratified, np.random.default_rng(0))
+    distortion = next((name for name in DISTORTIONS if config[f"augment_{name}"]), None)
+    if distortion and not (len(dataset.image_shape) == 2 and dataset.train_images.dtype == np.uint8):
+        given = config[f"augment_{distortion}"]
+        raise UserError(
+            f"augment_{distortion}: {given} is for grey pictures; {dataset.name} has features; allowed is 0"
+        )
+    train, _ = split(dataset.train_labels, config.val_fraction, config.stratified, np.random.default_rng(0))
+    class_weights(config, dataset, train)
     placements(config.mesh)
     if config.augment_flip:
         check_mirrored(dataset.name)
@@ -139,14 +150,19 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         return {}
     workdir.write_jsonl(folder / "metrics.jsonl", records)  # on the disk, as appended lines may not be yet
     images, labels = load_test(dataset)
-    tests = [evaluate_on(task.static, jax.device_get(x.best.params), images, labels, dataset.scale) for x in lanes]
+    part, params = "test", [jax.device_get(lane.best.params) for lane in lanes]
+    tests = [evaluate_on(task.static, each, images, labels, dataset.scale) for each in params] if len(labels) else []
     summary = {
         "dataset": dataset.name,
-        **(summarize(members, tests, labels) if members else _figures(lanes[0], records, tests[0])),
+        **(summarize(members, tests, labels) if members else run_figures(lanes[0], records, tests)),
         "compile_seconds": compile_seconds,
         **runtime.describe(),
     }
-    write_evaluation(folder / "evaluation.json", "test", dataset, tests[0], images, labels)
+    if not tests:  # what it gets wrong is worth a look all the same
+        part = "validation" if config.val_fraction else "train"
+        images, labels = rows_of(part, task.config, dataset)
+        tests = [evaluate_on(task.static, params[0], images, labels, dataset.scale)]
+    write_evaluation(folder / "evaluation.json", part, dataset, tests[0], images, labels)
     report.write_run_plots(folder)
     tracker.finish(summary, folder)
     # The report needs the summary, whose file marks the run as finished and so is written last of all.
@@ -155,9 +171,31 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
     return summary
 
 
+def rows_of(part: str, config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of test, of validation (the rows that a run of this config holds out) or of train (the rest).
+
+    Raises UserError where there are none.
+    """
+    if part == "test":
+        images, labels = load_test(dataset)
+        why, allowed = f"{dataset.name} has no test set", "validation, train"
+    else:
+        generator = host_generator(make_keys(config.seed).split)
+        train, held_out = split(dataset.train_labels, config.val_fraction, config.stratified, generator)
+        chosen = train if part == "train" else held_out
+        images, labels = dataset.train_images[chosen], dataset.train_labels[chosen]
+        why, allowed = "the run has val_fraction=0", "test, train"
+    if not len(labels):
+        raise UserError(f"evaluate_split: {part!r} is empty, since {why}; allowed: {allowed}")
+    return images, labels
+
+
 def write_evaluation(path: Path, part: str, dataset: Dataset, tested: Tested, images: Any, labels: Any) -> None:
     """evaluation.json: figures, confusion matrix, samples and the most confident mistakes with their pixels."""
-    probabilities = tested.probabilities
+    probabilities, train_images = tested.probabilities, dataset.train_images
+    if train_images.dtype != np.uint8 and dataset.image_shape:
+        low, high = train_images.min(), train_images.max()
+        images, train_images = (_as_pixels(each, low, high) for each in (images, train_images))
     content = report.evaluation(
         part,
         dataset.class_names,
@@ -165,25 +203,30 @@ def write_evaluation(path: Path, part: str, dataset: Dataset, tested: Tested, im
         tested.confusion,
         {name: getattr(tested.scores, name) for name in ("precision", "recall", "f1")},
         report.Predictions(images, labels, probabilities.argmax(axis=-1), probabilities.max(axis=-1)),
-        (dataset.train_images, dataset.train_labels),
+        (train_images, dataset.train_labels),
     )
     figures = {"dataset": dataset.name, "count": len(labels), "loss": tested.loss, "accuracy": tested.accuracy}
     workdir.write_json(path, {**figures, **content})
 
 
-def _figures(lane: Lane, records: list[Record], test: Tested) -> dict[str, Any]:
+def _as_pixels(images: np.ndarray, low: float, high: float) -> np.ndarray:
+    return np.rint(255 * ((images - low) / ((high - low) or 1)).clip(0, 1)).astype(np.uint8)
+
+
+def run_figures(lane: Lane, records: Sequence[Record], tests: Sequence[Tested]) -> dict[str, Any]:
+    """What a summary says of one network: the epoch that validation chose, its accuracy, the test, the seconds."""
     return {
         "best_epoch": int(lane.best.epoch),
         "val/accuracy": chosen(records)["val/accuracy"],
-        "test/loss": test.loss,
-        "test/accuracy": test.accuracy,
+        "test/loss": tests[0].loss if tests else None,
+        "test/accuracy": tests[0].accuracy if tests else None,
         "seconds": sum(record["seconds"] for record in records),
     }
 
 
 def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placement, tracker: Any) -> _Trained:
     """Trains one network from its last checkpoint, or from the start, logging and saving on the way."""
-    data = place_data(dataset.train_images, dataset.train_labels, dataset.scale, placement)
+    data = place_dataset(dataset, placement)
     task = make_task(config, dataset, data, placement)
     saved = _restore(task, folder, dataset)
     cluster.agree("the checkpoint they go on from", str(saved and saved.lane.state.step))
@@ -252,5 +295,6 @@ def _result(summary: dict[str, Any]) -> str:
     parts = [summary["dataset"]]
     if summary["val/accuracy"] is not None:
         parts.append(f"validation {summary['val/accuracy']:.2%} at epoch {summary['best_epoch']}")
-    parts.append(f"test {summary['test/accuracy']:.2%}")
+    if summary["test/accuracy"] is not None:
+        parts.append(f"test {summary['test/accuracy']:.2%}")
     return ", ".join(parts) + f" ({summary['seconds']:.1f} s of training)"

@@ -4,6 +4,7 @@ import math
 import os
 import platform
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -36,15 +37,30 @@ def prepare(config: ConfigDict, processes: int = 1) -> None:
     named = math.prod(parse_mesh(config.mesh).values())
     if named % processes and config.mesh:
         raise UserError(f"mesh: {config.mesh!r} has {named} devices, which do not divide over {processes} processes")
-    cpu_devices = named // processes if config.mesh else usable_cores() if population else 1
-    chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
-    if cpu_devices > 1 and not chosen:
-        jax.config.update("jax_num_cpu_devices", cpu_devices)
+    _use_cpu_devices(named // processes if config.mesh else usable_cores() if population else 1)
     if config.precision == "float64":
         jax.config.update("jax_enable_x64", True)
-    # XLA divides loops among the cores it sees, and its keys do not tell: a step compiled on one core took 350 µs on
-    # two, one compiled on two 265 (batch 32).
-    _use_compilation_cache(cache_folder() / "xla" / f"{usable_cores()}-cores")
+    _use_compilation_cache(_programs())
+
+
+@cache
+def prepare_library() -> None:
+    """Sets up JAX for calls from Python, where a program has not started it yet: one device a core of a CPU.
+
+    A JAX that has started keeps its devices; on one CPU device nets train one after the other, in the same numbers.
+    """
+    _fuse_outputs()
+    with suppress(RuntimeError):
+        _use_cpu_devices(usable_cores())
+    _use_compilation_cache(_programs())
+
+
+def _use_cpu_devices(count: int) -> None:
+    import jax
+
+    chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
+    if count > 1 and not chosen:
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def _fuse_outputs() -> None:
@@ -55,6 +71,12 @@ def _fuse_outputs() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_extra_options" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_extra_options=xla_cpu_use_multi_output_fusion".strip()
+
+
+def _programs() -> Path:
+    # XLA divides loops among the cores it sees, and its keys do not tell: a step compiled on one core took 350 µs on
+    # two, one compiled on two 265 (batch 32).
+    return cache_folder() / "xla" / f"{usable_cores()}-cores"
 
 
 def _use_compilation_cache(folder: Path) -> None:

@@ -4,38 +4,54 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from mlp_jax.data import images
-from mlp_jax.data.datasets import Dataset, load, load_test, split
+from mlp_jax.data.arrays import Dataset
+from mlp_jax.data.datasets import load
 from mlp_jax.errors import UserError
 from mlp_jax.files import workdir
 from mlp_jax.hparams import Static, split_config
 from mlp_jax.lanes.evaluation import Tested, evaluate_on, predict_probabilities
+from mlp_jax.lanes.fit import Record
 from mlp_jax.model import Params
 from mlp_jax.runs import resume
 from mlp_jax.runs.config import FILE, from_json
-from mlp_jax.runs.run import write_evaluation
-from mlp_jax.training import host_generator, make_keys
+from mlp_jax.runs.run import rows_of, write_evaluation
+from mlp_jax.runs.seeds import each_seed
 
 
 class Saved(NamedTuple):
-    """The network of a run, and what it was trained on (data.json)."""
+    """The network of a run, what it was trained on (data.json), and its records."""
 
+    config: ConfigDict
     static: Static
     params: Params
     card: dict[str, Any]
+    records: list[Record]
 
 
 def read(folder: Path) -> Saved:
-    """The best parameters of the run in `folder`; of a run of several seeds, those of the first."""
-    where, given = folder, f"--workdir: {str(folder)!r}"
+    """The network of the run in `folder`, its best parameters; of a run of several seeds that of the first."""
+    return read_all(folder, most=1)[0]
+
+
+def read_all(folder: Path, most: int | None = None) -> list[Saved]:
+    """The networks of the run in `folder`: one, or one a seed in their order, `most` of them. A seed may be missing."""
     if not (folder / resume.CARD).exists():
-        raise UserError(f"{given} holds no trained run: it has no {resume.CARD}")
-    config, card = from_json(folder / FILE), resume.read_card(folder)
-    if config.seeds > 1:
-        where = folder / "seeds" / str(config.seed)
+        raise UserError(f"--workdir: {str(folder)!r} holds no trained run: it has no {resume.CARD}")
+    config = from_json(folder / FILE)
+    if config.seeds == 1:
+        return [_read(folder, folder, config)]
+    there = [(one, path) for one in each_seed(config) if (path := folder / "seeds" / str(one.seed)).exists()]
+    if not there:
+        raise UserError(f"--workdir: {str(folder)!r} holds no seed that has finished; train it first")
+    return [_read(folder, path, one) for one, path in there[:most]]
+
+
+def _read(folder: Path, where: Path, config: ConfigDict) -> Saved:
+    """What the checkpoints in `where` hold of the run in `folder`."""
+    given, card = f"--workdir: {str(folder)!r}", resume.read_card(folder)
     trained_on = card["train_examples"] - round(config.val_fraction * card["train_examples"])
     if trained_on < 1:
         raise UserError(f"{folder / resume.CARD}: not as a run wrote it: {card['train_examples']} examples to train on")
@@ -47,7 +63,7 @@ def read(folder: Path) -> Saved:
         raise UserError(f"{given} has lost its last checkpoint; trained again it gets the same one")
     if found.lane.best.epoch < 1:
         raise UserError(f"{given} has not finished an epoch yet; train on")
-    return Saved(halves[0], found.lane.best.params, card)
+    return Saved(config, halves[0], found.lane.best.params, card, found.records)
 
 
 def evaluate_saved(config: ConfigDict, folder: Path) -> Tested:
@@ -76,25 +92,14 @@ def evaluate_saved(config: ConfigDict, folder: Path) -> Tested:
     # The matrix has the network's classes, of which another dataset may name but the first ones.
     unnamed = saved.card["class_names"][len(dataset.class_names) :]
     dataset = dataset._replace(class_names=(*dataset.class_names, *unnamed))
-    pixels, labels = _rows(config, stored, dataset)
+    # The split is the run's, whatever the command line says of seeds and fractions.
+    pixels, labels = rows_of(config.evaluate_split, stored, dataset)
     result = evaluate_on(saved.static, saved.params, pixels, labels, dataset.scale)
     target = folder / f"evaluation-{Path(name).name}-{config.evaluate_split}.json"
     write_evaluation(target, config.evaluate_split, dataset, result, pixels, labels)
     print(_table(dataset, config.evaluate_split, result))
     print(f"written to {target}")
     return result
-
-
-def _rows(config: ConfigDict, stored: ConfigDict, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    if config.evaluate_split == "test":
-        return load_test(dataset)
-    # The split is the run's, whatever the command line says of seeds and fractions.
-    keys = make_keys(stored.seed)
-    train, held_out = split(dataset.train_labels, stored.val_fraction, stored.stratified, host_generator(keys.split))
-    chosen = train if config.evaluate_split == "train" else held_out
-    if not len(chosen):
-        raise UserError("evaluate_split: 'validation' is empty, since the run has val_fraction=0; allowed: test, train")
-    return dataset.train_images[chosen], dataset.train_labels[chosen]
 
 
 def _table(dataset: Dataset, part: str, result: Tested) -> str:
@@ -118,8 +123,12 @@ def _table(dataset: Dataset, part: str, result: Tested) -> str:
 def predict(config: ConfigDict, folder: Path, inputs: tuple[str, ...]) -> list[dict[str, Any]]:
     """The class of every image in the files: a table on a terminal's reader's side, JSON lines in predictions.json."""
     saved = read(folder)
-    names, pixels = images.read(inputs, tuple(saved.card["image_shape"]), saved.card["scale"])
-    probabilities = predict_probabilities(saved.static, saved.params, pixels, saved.card["scale"])
+    shape, scale = tuple(saved.card["image_shape"]), saved.card["scale"]
+    if len(shape) == 2 and scale > 1:
+        names, rows_in = images.read(inputs, shape, scale)
+    else:
+        names, rows_in = images.read_rows(inputs, saved.card["inputs"], pixels=scale > 1)
+    probabilities = predict_probabilities(saved.static, saved.params, rows_in, scale)
     classes = saved.card["class_names"]
     rows = [
         {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset
+from mlp_jax.data.arrays import Dataset
 from mlp_jax.errors import Diverged
 from mlp_jax.files.progress import progress
 from mlp_jax.lanes.evaluation import Tested, ensemble_accuracy
@@ -24,8 +24,8 @@ def train_seeds(config: ConfigDict, folder: Path, dataset: Dataset) -> tuple[lis
     left out of the means; if all do, `Diverged` is raised.
     """
     population = Population(dataset, config.mesh)
-    folders = [folder / "seeds" / str(config.seed + number) for number in range(config.seeds)]
-    configs = [ConfigDict({**config.to_dict(), "seed": int(path.name), "seeds": 1}) for path in folders]
+    configs = each_seed(config)
+    folders = [folder / "seeds" / str(own.seed) for own in configs]
     members = [restore(path, own, dataset, population) for path, own in zip(folders, configs, strict=True)]
     waiting = [index for index, member in enumerate(members) if member.lane is None]
     with progress(len(members), "seeds") as show:
@@ -37,6 +37,12 @@ def train_seeds(config: ConfigDict, folder: Path, dataset: Dataset) -> tuple[lis
     if all(member.diverged for member in members):
         raise Diverged(f"the loss of every seed became not finite; learning_rate={config.learning_rate:g} is too large")
     return members, population
+
+
+def each_seed(config: ConfigDict) -> list[ConfigDict]:
+    """The configs of a run of several seeds, one a seed, from `config.seed` upwards."""
+    fields = config.to_dict() | {"seeds": 1}
+    return [ConfigDict(fields | {"seed": config.seed + number}) for number in range(config.seeds)]
 
 
 def keep(folder: Path, member: Member, dataset: Dataset) -> None:
@@ -82,24 +88,28 @@ def _means(rows: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, Any]
 
 
 def summarize(members: list[Member], tests: list[Tested], labels: np.ndarray) -> dict[str, Any]:
-    """The figures of a run of several seeds: means, their sd, every seed's own, and those of the seeds together."""
+    """The figures of a run of several seeds: means, their sd, every seed's own, and those of the seeds together.
+
+    `tests` has one entry a finished seed, or none at all: no test figures then.
+    """
     finished = [member for member in members if not member.diverged]
+    each: list[Tested | None] = [*tests] or [None] * len(finished)
     rows = [
         {
             "seed": member.config.seed,
             "best_epoch": int(member.lane.best.epoch),
             "val/accuracy": chosen(member.records)["val/accuracy"],
-            "test/loss": test.loss,
-            "test/accuracy": test.accuracy,
+            "test/loss": test.loss if test else None,
+            "test/accuracy": test.accuracy if test else None,
             "seconds": sum(record["seconds"] for record in member.records),
         }
-        for member, test in zip(finished, tests, strict=True)
+        for member, test in zip(finished, each, strict=True)
         if member.lane is not None
     ]
     return {
         "best_epoch": rows[0]["best_epoch"],
         **_means(rows, ("val/accuracy", "test/loss", "test/accuracy", "seconds")),
-        "test/ensemble_accuracy": ensemble_accuracy(tests, labels),
+        "test/ensemble_accuracy": ensemble_accuracy(tests, labels) if tests else None,
         "seeds": rows,
         "diverged_seeds": len(members) - len(finished),
     }

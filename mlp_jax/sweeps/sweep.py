@@ -12,7 +12,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mlp_jax.data.datasets import Dataset, load_test
+from mlp_jax.data.arrays import Dataset
+from mlp_jax.data.datasets import load_test
 from mlp_jax.errors import Interrupted, UserError, import_extra
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
@@ -26,6 +27,7 @@ from mlp_jax.runs.resume import write_card
 from mlp_jax.runs.run import check_against, load_for
 from mlp_jax.runs.run import run as train_run
 from mlp_jax.runs.runtime import announce
+from mlp_jax.runs.seeds import each_seed
 from mlp_jax.runs.signals import interruptible
 from mlp_jax.schedules import DEPENDS_ON_LENGTH
 from mlp_jax.sweeps.dialect import parse, to_yaml
@@ -37,8 +39,10 @@ TELL_SECONDS = 2.0  # trials that have ended are told together, at most this lat
 WAIT_SECONDS = 2.0  # between two looks for trials that another worker may leave behind
 
 
-def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
+def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[str, Any] | None:
     """Searches what `config.sweep` says in the workdir `folder`, or goes on with it; returns best.json's content.
+
+    Arrays of the caller's own, `data`, take the place of `config.dataset`.
 
     The study is `folder/study.journal`, or in `config.storage`, which several workers may share. All other files of
     the folder are views of it. The test set is read only with `sweep.report_test`.
@@ -46,8 +50,10 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
     for package in ("optuna", "sqlalchemy", "sklearn"):  # the last is what Optuna's importance needs, at the end
         import_extra(package, "a sweep", "sweep")
     space = parse(config.sweep.to_dict(), config, check)
-    dataset = load_for(config, folder)
+    dataset = data or load_for(config, folder)
     check_against(config, dataset)
+    if space.report_test and not len(load_test(dataset)[1]):
+        raise UserError(f"sweep.report_test: True asks for a test set, which {dataset.name} has not; allowed is False")
     if config.storage:
         from mlp_jax.sweeps.journal import check_url  # with Optuna, which is slow to import
 
@@ -161,13 +167,7 @@ def _trainings(config: ConfigDict, space: Space, trials: Sequence[Trial]) -> lis
         longest, sharers = shared.setdefault(json.dumps(same, sort_keys=True), (own, []))
         longest.num_epochs = max(longest.num_epochs, own.num_epochs)
         sharers.append(trial)
-    return [Training(sharers, _members(longest)) for longest, sharers in shared.values()]
-
-
-def _members(config: ConfigDict) -> list[Member]:
-    """A lane for each of the config's seeds."""
-    fields = config.to_dict() | {"seeds": 1}
-    return [Member(ConfigDict(fields | {"seed": config.seed + number})) for number in range(config.seeds)]
+    return [Training(sharers, [Member(own) for own in each_seed(longest)]) for longest, sharers in shared.values()]
 
 
 def _history(space: Space, members: Sequence[Member]) -> list[float]:

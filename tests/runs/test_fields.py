@@ -129,6 +129,7 @@ ROWS: dict[str, Row] = {
     "augment_shear": Row(0.3),
     "augment_elastic": Row(1.0),
     "augment_erase": Row(2),
+    "class_weight": Row((1, 2, 3, 4)),
     "clip_norm": Row(0.01, given={"optimizer": "sgd"}),
     "optimizer": Row("nadam"),
     "learning_rate": Row(2e-3),

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs.default import get_config
-from mlp_jax.data.datasets import Dataset
+from mlp_jax.data.arrays import Dataset
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.fit import Event, Program, Task, fit, make_task, place_data
 from mlp_jax.lanes.placement import Placement, placements

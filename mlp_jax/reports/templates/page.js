@@ -331,16 +331,16 @@ function parallel(host) {
   });
 }
 
-// ---- confusion matrix. data.confusion: {names, matrix, mistakes: [{index, true, predicted, sure, image}]}
+// ---- confusion matrix. data.confusion: {names, matrix, rows, mistakes: [{index, true, predicted, sure, image}]}
 function confusion(table) {
-  const { names, matrix, mistakes } = data.confusion, gallery = byId("of-cell"), toggle = byId("shares");
+  const { names, matrix, rows, mistakes } = data.confusion, gallery = byId("of-cell"), toggle = byId("shares");
   toggle.addEventListener("click", () => set(toggle, { "aria-pressed": table.classList.toggle("shares") }));
   for (const cell of table.querySelectorAll(".cell")) {
     const row = Number(cell.dataset.row), column = Number(cell.dataset.column), hit = row === column;
     const total = matrix[row].reduce((a, b) => a + b, 0), count = matrix[row][column];
     const what = hit ? "were recognised" : `were taken for ${names[column]}`;
     const share = total ? ` (${((100 * count) / total).toFixed(1)} %)` : "";
-    const sentence = `${count} of ${total} images of ${names[row]} ${what}${share}`;
+    const sentence = `${count} of ${total} ${rows} of ${names[row]} ${what}${share}`;
     const choose = () => {
       table.querySelector(".chosen")?.classList.remove("chosen");
       cell.classList.add("chosen");
@@ -348,8 +348,8 @@ function confusion(table) {
       gallery.replaceChildren();
       for (const mistake of mistakes.filter((m) => m.true === row && m.predicted === column)) {
         const item = make(gallery, "li");
-        make(item, "img", { src: mistake.image, alt: `image ${mistake.index}` });
-        item.append(`image ${mistake.index}, ${mistake.sure}`);
+        if (mistake.image) make(item, "img", { src: mistake.image, alt: `image ${mistake.index}` });
+        item.append(`${rows.slice(0, -1)} ${mistake.index}, ${mistake.sure}`);
       }
     };
     cell.addEventListener("pointermove", (event) => point(event, sentence));
