@@ -11,7 +11,7 @@ docs/library.md has an example of every call. Importing this package imports not
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "2.0.0"
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mlp_jax import check, losses, optimizers

@@ -8,17 +8,16 @@ import numpy as np
 
 from mlp_jax import api
 from mlp_jax.data.arrays import from_arrays
-from mlp_jax.errors import UserError, not_one_of
+from mlp_jax.errors import import_extra, not_one_of
 from mlp_jax.lanes.population import Member
 from mlp_jax.runs.defaults import FIELDS
 from mlp_jax.training import Lane
 
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
-except ImportError:
-    raise UserError('Classifier: scikit-learn is not installed: pip install "mlp-jax[sklearn]"') from None
+import_extra("sklearn", "Classifier", "sklearn")
+
+from sklearn.base import BaseEstimator, ClassifierMixin  # noqa: E402
+from sklearn.utils.multiclass import check_classification_targets  # noqa: E402
+from sklearn.utils.validation import check_is_fitted, validate_data  # noqa: E402
 
 # The fields of a config that say nothing of a table of features, or that belong to files and devices.
 _OTHERS = """dataset data_dir fallback_dataset seeds probes evaluate_split mesh steps_per_call resume checkpoint_seconds

@@ -157,8 +157,10 @@ class Table(Sequence[Any]):
 
     def to_frame(self) -> Any:
         """The rows as a pandas DataFrame, where pandas is installed."""
-        import pandas
-
+        try:
+            import pandas
+        except ImportError:
+            raise UserError("to_frame: pandas is not installed: pip install pandas") from None
         return pandas.DataFrame(self.rows)
 
     def __repr__(self) -> str:
