@@ -45,8 +45,9 @@ def _display(self: HTML5Translator, node: nodes.math_block) -> None:
 
 
 def _adapt(app: Sphinx, page: str, source: list[str]) -> None:
-    """What GitHub would show as it stands: the table of contents, and the README outside of Sphinx's tree as a file."""
-    source[0] = source[0].replace("](../README.md", "](path:../README.md")
+    """What GitHub would show as it stands: the table of contents, and pages outside of Sphinx's tree as files."""
+    for name in ("README.md", "RESULTS.md"):
+        source[0] = source[0].replace(f"](../{name}", f"](path:../{name}")
     if page == "index":
         found = app.project.docnames - {"index"}
         first = [name for name in FIRST if name in found]

@@ -41,7 +41,7 @@ FIELDS: dict[str, Any] = {
     "class_weight": (),  # what an example of each class counts in training, as 1,2,1; balanced: n/(K·n_k); (): the same
     "clip_norm": 0.0,  # largest global norm of the gradient; 0: off
     # Optimizer
-    "optimizer": "adam",
+    "optimizer": "adam",  # what makes an update of a gradient
     "learning_rate": 1e-3,  # η, per update
     "momentum": 0.9,  # μ of momentum and nesterov
     "beta": 0.9,  # decay of RMSprop's mean square
