@@ -73,9 +73,7 @@ def _open(name: str) -> str:
     notebook, site = f"{name}.ipynb", os.environ.get("DOCS_URL", "").rstrip("/")
     if site:
         return f"[Open in Colab](https://colab.research.google.com/#fileId={site}/notebooks/{notebook})"
-    return (
-        f'<a href="{notebook}" download>{notebook}</a>: for Jupyter, or to upload to colab.research.google.com'
-    )
+    return f'<a href="{notebook}" download>{notebook}</a>: for Jupyter, or to upload to colab.research.google.com'
 
 
 def _write_notebooks(app: Sphinx, error: Exception | None) -> None:
