@@ -87,7 +87,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Hyperband:
-    """`early_terminate`: at each of `brackets` (epochs) a trial goes on if it is among the best 1/eta so far.
+    """`early_terminate`: at each of `brackets` (epochs) a trial goes on if it is among the best 1/eta up to its number.
 
     W&B's rule: its best value up to the bracket against the others' values there; `strict` takes its value there.
     """
