@@ -215,7 +215,7 @@ def test_trials_of_one_batch_of_a_bayesian_search_stop_each_other(tmp_path):
 
 def test_whoever_takes_a_batch_over_decides_as_the_dead_worker_would_have(tmp_path, clock):
     dead, other = workers(tmp_path, space(early_terminate=EARLY, run_cap=8), "ab")
-    lost, theirs = dead.ask(), other.ask()
+    theirs, lost = other.ask(), dead.ask()
     expected = outcomes(dead, lost)
     dead.tell(expected[:1])
     other.tell([(trial, Outcome(0.9, history=[0.9] * 4)) for trial in theirs])  # what the dead worker never saw
