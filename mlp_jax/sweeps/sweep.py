@@ -21,7 +21,7 @@ from mlp_jax.hparams import split_config
 from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.metrics import chosen
-from mlp_jax.runs.config import EXTRAS, check, complete, fingerprint, to_json, validate, write
+from mlp_jax.runs.config import EXTRAS, check, checked, complete, fingerprint, to_json, validate, write
 from mlp_jax.runs.resume import write_card
 from mlp_jax.runs.run import check_against, load_for
 from mlp_jax.runs.run import run as train_run
@@ -37,14 +37,16 @@ TELL_SECONDS = 2.0  # trials that have ended are told together, at most this lat
 WAIT_SECONDS = 2.0  # between two looks for trials that another worker may leave behind
 
 
-def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
+def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dict[str, Any] | None:
     """Searches what `config.sweep` says in the workdir `folder`, or goes on with it; returns best.json's content.
 
     The study is `folder/study.journal`, or in `config.storage`, which several workers may share. All other files of
-    the folder are views of it. The test set is read only with `sweep.report_test`.
+    the folder are views of it. The test set is read only with `sweep.report_test`. `dataset` is what is trained on,
+    where it is loaded already.
     """
+    config = checked(config)
     space = parse(config.sweep.to_dict(), config, check)
-    dataset = load_for(config, folder)
+    dataset = dataset or load_for(config, folder)
     check_against(config, dataset)
     if config.storage:
         from mlp_jax.sweeps.journal import check_url  # with Optuna, which is slow to import

@@ -1,7 +1,6 @@
 """A sweep from its dictionary to its files: trials are runs, nothing is lost, the test set stays out of reach."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -117,13 +116,8 @@ def test_the_test_set_is_out_of_reach_of_a_sweep(data, tmp_path):
     permuted = make_arrays()
     permuted["t10k-labels"] = np.random.default_rng(5).permutation(permuted["t10k-labels"])
     for name, arrays in (("plain", make_arrays()), ("permuted", permuted)):
-        write_idx_folder(tmp_path / name / "patterns", arrays)
-        here = Path.cwd()
-        os.chdir(tmp_path / name)
-        try:
-            sweep.run(config_for(Path("patterns"), report_test=name == "permuted"), Path("sweep"))
-        finally:
-            os.chdir(here)
+        write_idx_folder(tmp_path / "patterns", arrays)
+        sweep.run(config_for(tmp_path / "patterns", report_test=name == "permuted"), tmp_path / name / "sweep")
     plain, other = trials(tmp_path / "plain/sweep"), trials(tmp_path / "permuted/sweep")
     assert all("test/accuracy" not in row for row in plain)
     assert all(0 <= row.pop("test/accuracy") <= 1 for row in other)
