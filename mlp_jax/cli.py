@@ -173,7 +173,7 @@ def resolve(options: Options) -> ConfigDict:
     read = FIELDS_OF.get(options.mode, tuple(config))
     for field in (configs.own_path(path, config) for path, _ in options.overrides):
         if field.partition(".")[0] not in read:
-            allowed = f"; allowed with it {', '.join(read)}" if read else ", nor any other field"
+            allowed = f"; it reads {', '.join(read)}" if read else ", nor any other field"
             raise UserError(f"config field {field!r}: --mode={options.mode} does not read it{allowed}")
     configs.validate(config)
     questions.validate(config)
