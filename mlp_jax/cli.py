@@ -26,6 +26,7 @@ from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of, redact
 from mlp_jax.runs import cluster, defaults, runtime
 from mlp_jax.runs import config as configs
 from mlp_jax.runs.cluster import ALONE, Joining
+from mlp_jax.sweeps import dialect
 
 MODES = ("train", "evaluate", "predict", "best", "report", "gradcheck")
 # The flags that only some modes read.
@@ -37,6 +38,13 @@ READ_BY = {
     "coordinator": ("train",),
     "num_processes": ("train",),
     "process_id": ("train",),
+}
+# The config's fields that a mode reads beside what the workdir holds; those that it does not name read all of them.
+FIELDS_OF = {
+    "evaluate": ("dataset", "data_dir", "evaluate_split"),
+    "predict": (),
+    "best": ("data_dir", "resume"),
+    "report": ("budget",),
 }
 
 
@@ -57,7 +65,9 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("config", None, "Python file with get_config(); default configs/default.py", flag_values=values)
     flags.DEFINE_string("workdir", None, "folder of the run or sweep; default a new one in runs/", flag_values=values)
     flags.DEFINE_string("mode", "train", f"one of {', '.join(MODES)}; default train", flag_values=values)
-    flags.DEFINE_multi_string("inputs", [], "predict: image files, or one .npy array", flag_values=values)
+    flags.DEFINE_multi_string(
+        "inputs", [], "predict: image files, a folder of them, or one .npy array", flag_values=values
+    )
     flags.DEFINE_string("output", None, "best: folder of the final run", flag_values=values)
     met = "several processes: HOST:PORT of process 0, or auto on Slurm, Kubernetes, Open MPI and TPU pods"
     flags.DEFINE_string("coordinator", None, met, flag_values=values)
@@ -151,6 +161,8 @@ def resolve(options: Options) -> ConfigDict:
     stored = Path(options.workdir) / configs.FILE
     resumes = bool(options.workdir) and stored.exists()
     if not resumes and options.mode not in READ_BY["config"]:
+        if not options.workdir:
+            raise UserError(f"--workdir: --mode={options.mode} needs the folder of what was trained, as --workdir=DIR")
         raise UserError(f"--workdir: {options.workdir!r} holds no run: it has no {configs.FILE}")
     if options.config or not resumes:
         start = configs.load(options.config) if options.config else defaults.get_config()
@@ -158,6 +170,11 @@ def resolve(options: Options) -> ConfigDict:
         start = configs.from_json(stored)
         start.resume = defaults.get_config().resume  # the stored one was meant for an earlier start
     config = configs.override(start, options.overrides)
+    read = FIELDS_OF.get(options.mode, tuple(config))
+    for field in (configs.own_path(path, config) for path, _ in options.overrides):
+        if field.partition(".")[0] not in read:
+            allowed = f"; it reads {', '.join(read)}" if read else ", nor any other field"
+            raise UserError(f"config field {field!r}: --mode={options.mode} does not read it{allowed}")
     configs.validate(config)
     questions.validate(config)
     if resumes and options.mode == "train" and config.resume != "never":
@@ -166,9 +183,12 @@ def resolve(options: Options) -> ConfigDict:
 
 
 @contextlib.contextmanager
-def new_workdir(config: ConfigDict) -> Iterator[Path]:
-    """A new folder runs/<description>-<date>-<time> of this process alone; one that stays empty is removed."""
-    name = f"runs/{configs.folder_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+def new_workdir(config: ConfigDict, dataset: str) -> Iterator[Path]:
+    """A new folder runs/<description>-<date>-<time> of this process alone; one that stays empty is removed.
+
+    `dataset` is what is really trained on.
+    """
+    name = f"runs/{configs.folder_name(config, dataset)}-{time.strftime('%Y%m%d-%H%M%S')}"
     for path in (Path(name if n == 1 else f"{name}-{n}") for n in itertools.count(1)):
         with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
@@ -185,11 +205,18 @@ def train(config: ConfigDict, workdir: str = "", joining: Joining = ALONE) -> No
     """Do what the config describes, a set of experiments, a sweep or a run, in `workdir` or in a new folder."""
     cluster.check(joining, bool({"sweep", "experiments"} & set(config)) or config.seeds > 1, workdir)
     runtime.prepare(config, cluster.join(joining))
-    with contextlib.nullcontext(Path(workdir)) if workdir else new_workdir(config) as folder:
-        kind = (
-            "questions.answer_all" if "experiments" in config else "sweeps.sweep" if "sweep" in config else "runs.run"
-        )
-        import_module(f"mlp_jax.{kind}").run(config, folder)  # not before it is needed: it imports JAX
+    kind = "questions.answer_all" if "experiments" in config else "sweeps.sweep" if "sweep" in config else "runs.run"
+    module = import_module(f"mlp_jax.{kind}")  # not before it is needed: it imports JAX
+    if workdir:
+        module.run(config, Path(workdir))
+        return
+    from mlp_jax.data.datasets import load
+
+    if "sweep" in config:
+        dialect.parse(config.sweep.to_dict(), config, configs.check)  # what makes no sense is said before a download
+    dataset = load(config.dataset, config.data_dir, config.fallback_dataset)
+    with new_workdir(config, dataset.name) as folder:
+        module.run(config, folder, dataset)
 
 
 def dispatch(options: Options) -> int:
