@@ -4,6 +4,7 @@ Whatever makes no sense ends in one line on stderr and exit status 2, before any
 """
 
 import contextlib
+import glob
 import io
 import itertools
 import json
@@ -28,13 +29,13 @@ from mlp_jax.runs import config as configs
 from mlp_jax.runs.cluster import ALONE, Joining
 from mlp_jax.sweeps import dialect
 
-MODES = ("train", "evaluate", "predict", "best", "report", "gradcheck")
+MODES = ("train", "evaluate", "predict", "best", "report", "compare", "gradcheck")
 # The flags that only some modes read.
 READ_BY = {
     "config": ("train", "gradcheck"),
     "workdir": ("train", "evaluate", "predict", "best", "report"),
-    "inputs": ("predict",),
-    "output": ("best",),
+    "inputs": ("predict", "compare"),
+    "output": ("best", "compare"),
     "coordinator": ("train",),
     "num_processes": ("train",),
     "process_id": ("train",),
@@ -66,9 +67,12 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("workdir", None, "folder of the run or sweep; default a new one in runs/", flag_values=values)
     flags.DEFINE_string("mode", "train", f"one of {', '.join(MODES)}; default train", flag_values=values)
     flags.DEFINE_multi_string(
-        "inputs", [], "predict: image files, a folder of them, or one .npy array", flag_values=values
+        "inputs",
+        [],
+        "predict: image files, a folder of them, or one .npy array; compare: workdirs",
+        flag_values=values,
     )
-    flags.DEFINE_string("output", None, "best: folder of the final run", flag_values=values)
+    flags.DEFINE_string("output", None, "best: folder of the final run; compare: of the page", flag_values=values)
     met = "several processes: HOST:PORT of process 0, or auto on Slurm, Kubernetes, Open MPI and TPU pods"
     flags.DEFINE_string("coordinator", None, met, flag_values=values)
     flags.DEFINE_integer("num_processes", None, "with --coordinator: how many there are", flag_values=values)
@@ -90,6 +94,7 @@ def usage() -> str:
             "  python main.py --workdir=DIR                     go on with a run",
             "  python main.py --mode=evaluate --workdir=DIR     test a saved run",
             "  python main.py --mode=predict --workdir=DIR --inputs=FILE …",
+            "  python main.py --mode=compare --inputs=runs/*    runs and sweeps side by side",
             "",
             *lines,
             "",
@@ -125,6 +130,10 @@ def parse(argv: list[str]) -> Options | None:
         raise UserError(f"argument {loose[0]!r} belongs to no flag; allowed are --FLAG=VALUE and --config.FIELD=VALUE")
     if mode == "predict" and not inputs:
         raise UserError("--inputs: --mode=predict needs the image files or the .npy array to classify")
+    if mode == "compare" and not inputs:
+        raise UserError("--inputs: --mode=compare needs the workdirs of runs and sweeps, such as runs/*")
+    if mode == "compare" and overrides:
+        raise UserError(f"--config.{overrides[0][0]}: --mode=compare does not read it")
     texts = {name: given.get(name, "") for name in ("config", "workdir", "output")}
     joining = Joining(**{name: given[name] for name in Joining._fields if name in given})
     return Options(mode, inputs=(*inputs, *loose), overrides=overrides, joining=joining, **texts)
@@ -221,6 +230,12 @@ def train(config: ConfigDict, workdir: str = "", joining: Joining = ALONE) -> No
 
 def dispatch(options: Options) -> int:
     """Do what the options ask for; the exit status."""
+    if options.mode == "compare":
+        from mlp_jax.reports.compare import compare
+
+        output = options.output or f"runs/compare-{time.strftime('%Y%m%d-%H%M%S')}"
+        print(compare([path for text in options.inputs for path in _matching(text)], output))
+        return 0
     config = resolve(options)
     if options.mode == "train":
         train(config, options.workdir, options.joining)
@@ -248,6 +263,11 @@ def dispatch(options: Options) -> int:
     else:
         report(config, workdir)
     return 0
+
+
+def _matching(text: str) -> list[str]:
+    """The paths that a pattern such as runs/* stands for, which a shell leaves alone after --inputs=."""
+    return [text] if os.path.exists(text) else sorted(glob.glob(text)) or [text]
 
 
 def report(config: ConfigDict, folder: Path) -> None:

@@ -71,6 +71,7 @@ def _answer(lab: Lab, name: str) -> None:
         "pictures": [str(Path(picture).relative_to(lab.folder)) for picture in answer.pictures],
         "columns": list(answer.table[0]),  # JSON's objects are written with their keys sorted
         "table": answer.table,
+        "links": [(text, page.relative_to(lab.folder).as_posix()) for text, page in answer.links],
         "seconds": time.monotonic() - start,
     }
     workdir.write_json(path, section)
@@ -108,6 +109,7 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
             answer["sentences"],
             [folder / picture for picture in answer["pictures"]],
             [{name: row[name] for name in answer["columns"]} for row in answer["table"]],
+            answer.get("links", ()),
         )
         for answer in answers.values()
     ]

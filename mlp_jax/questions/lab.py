@@ -34,11 +34,12 @@ DIVERGED = "diverged.json"  # in it the records of one that diverged
 
 
 class Answer(NamedTuple):
-    """What a question leaves: sentences on what is seen, PNG files, and a table whose rows share their keys."""
+    """What a question leaves: sentences on what is seen, PNG files, a table whose rows share their keys, and pages."""
 
     sentences: Sequence[str]
     pictures: Sequence[Path]
     table: Sequence[Mapping[str, Any]]
+    links: Sequence[tuple[str, Path]] = ()  # a text, and the page that it leads to
 
 
 class Lab:

@@ -51,7 +51,7 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dic
     cluster.agree("their config or their view of the workdir", view)
     if summary is not None:
         try:
-            print(f"{folder} is finished: {_result(summary)}")
+            print(f"{folder} is finished: {_result(summary)}; see {folder / 'report.html'}")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{folder / SUMMARY}: not as a run wrote it: {error!r}") from error
         return summary
@@ -73,7 +73,12 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dic
         runtime.announce(folder)
         summary = _train_and_test(config, folder, dataset)
     if first:
-        print(f"{folder}: {_result(summary)}")
+        hint = report.hint_at_chance(
+            config.to_dict(), workdir.read_lines(folder / "metrics.jsonl"), len(dataset.class_names)
+        )
+        if hint:
+            print(f"{folder}: {hint}", file=sys.stderr)
+        print(f"{folder}: {_result(summary)}; see {folder / 'report.html'}")
     return summary
 
 
@@ -293,9 +298,15 @@ def _decide(stopped: bool, due: bool) -> tuple[bool, bool]:
 
 
 def _result(summary: dict[str, Any]) -> str:
-    parts = [summary["dataset"]]
+    several = "seeds" in summary
+    parts = [summary["dataset"], *([f"mean ± sd of {len(summary['seeds'])} seeds"] if several else [])]
+
+    def figure(name: str) -> str:
+        return f"{summary[name]:.2%}" + (f" ± {summary[f'{name}/sd']:.2%}" if several else "")
+
     if summary["val/accuracy"] is not None:
-        parts.append(f"validation {summary['val/accuracy']:.2%} at epoch {summary['best_epoch']}")
+        at = "" if several else f" at epoch {summary['best_epoch']}"  # every seed has its own
+        parts.append(f"validation {figure('val/accuracy')}{at}")
     if summary["test/accuracy"] is not None:
-        parts.append(f"test {summary['test/accuracy']:.2%}")
+        parts.append(f"test {figure('test/accuracy')}")
     return ", ".join(parts) + f" ({summary['seconds']:.1f} s of training)"

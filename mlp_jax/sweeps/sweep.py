@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -86,7 +87,8 @@ def trial_config(config: ConfigDict, overrides: dict[str, Any]) -> ConfigDict:
 def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) -> None:
     population = Population(dataset, config.mesh)
     test = load_test(dataset) if study.space.report_test else None
-    done, last = len(study.trials()), time.monotonic()
+    before, last = len(study.trials()), time.monotonic()
+    done, work, did = before, dict[int, float](), 0.0  # what each trial begun here costs, and what has been done of it
     waiting: list[tuple[Trial, Outcome]] = []
 
     def tell() -> None:
@@ -99,6 +101,7 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
         try:
             while not study.finished():
                 trials = study.ask()
+                work |= {trial.number: _work(config, study.space, trial, dataset) for trial in trials}
                 if not trials and not study.finished():
                     time.sleep(WAIT_SECONDS)
                 with closing(_train(config, study, population, trials)) as ended:
@@ -106,18 +109,37 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
                         if test is not None and member is not None and math.isfinite(outcome.value):
                             outcome = replace(outcome, test_accuracy=_test_accuracy(member, dataset, test))
                         waiting.append((trial, outcome))
-                        done += 1
+                        done, did = done + 1, did + work[trial.number]
                         if member is not None:
                             name = study.space.trial_name(trial.number, trial.params)
                             log_run(member.config.to_dict(), member.records, folder, name)
                         if time.monotonic() - last >= TELL_SECONDS:
                             tell()
                             last = time.monotonic()
-                        show(done, _best_text(study))
+                        show(done, _best_so_far(study), _left(study.space.cap, before, list(work.values()), did))
                 tell()
         except Interrupted:
             tell()
             raise
+
+
+def _work(config: ConfigDict, space: Space, trial: Trial, dataset: Dataset) -> float:
+    """What a trial costs, in multiply-adds of a forward pass; a step costs a million of them beside (measured)."""
+    own = trial_config(config, space.overrides(trial.params))
+    inputs, classes, examples = dataset.train_images.shape[1], len(dataset.class_names), len(dataset.train_labels)
+    sizes = (inputs, *own.hidden_sizes, classes)
+    weights, batch = sum(a * b for a, b in pairwise(sizes)), own.batch_size or examples
+    return own.seeds * own.num_epochs * (examples / batch) * (1e6 + weights * (batch + 5))
+
+
+def _left(cap: int | None, before: int, works: Sequence[float], did: float) -> float | None:
+    """The share of a sweep's work that is left; trials that have not been proposed cost what the others do.
+
+    `before` trials had ended when this process began, `works` are those it began since, of which it `did` so much.
+    """
+    if cap is None or cap <= before:
+        return None
+    return (1 - before / cap) * max(0.0, 1 - did / (mean(works) * (cap - before)))
 
 
 @dataclass(eq=False)
@@ -229,6 +251,12 @@ def _test_accuracy(member: Member, dataset: Dataset, test: Any) -> float:
     return evaluate_on(static, member.lane.best.params, images, labels, dataset.scale).accuracy
 
 
+def _best_so_far(study: Study) -> str:
+    """As short as the live line needs it."""
+    best = study.best()
+    return f"best {study.space.metric} {best['metric']:.4f}, trial {best['number']}" if best else ""
+
+
 def _best_text(study: Study) -> str:
     best = study.best()
     return f"best {study.space.metric} {best['metric']:.4f} with {best['name']}" if best else ""
@@ -257,10 +285,19 @@ def _write_views(config: ConfigDict, study: Study, folder: Path) -> dict[str, An
 
 
 def _draw(study: Study, folder: Path) -> None:
-    from mlp_jax.reports.sweep import write_sweep_plots, write_sweep_report  # with matplotlib, which is slow to import
+    from mlp_jax.reports.sweep import IMPORTANCE, write_sweep_plots  # with matplotlib, which is slow to import
 
     importance = study.importance()
     write_sweep_plots(folder, importance)
+    workdir.write_json(folder / IMPORTANCE, importance)
+    _write_page(folder)
+
+
+def _write_page(folder: Path) -> None:
+    """report.html from the files in the folder."""
+    from mlp_jax.reports.sweep import IMPORTANCE, write_sweep_report
+
+    importance = workdir.read_if_there(folder / IMPORTANCE)
     write_sweep_report(folder, json.loads(to_json(complete({}))), importance)
 
 
@@ -284,4 +321,7 @@ def best(config: ConfigDict, folder: Path, output: str = "") -> dict[str, Any]:
         final.num_epochs = best_epoch
     final.data_dir, final.resume = config.data_dir, config.resume
     validate(final)
-    return train_run(final, Path(output) if output else folder / "best")
+    summary = train_run(final, Path(output) if output else folder / "best")
+    if not output:
+        _write_page(folder)  # which leads to the page of this run
+    return summary

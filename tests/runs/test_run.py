@@ -111,6 +111,24 @@ def test_a_config_changed_in_python_is_refused_before_a_folder_is_made(entry, fi
     assert not (tmp_path / "made").exists()
 
 
+def test_the_last_line_names_the_report_and_a_run_at_chance_gets_a_hint(data, tmp_path, capsys):
+    run(config_for(data, num_epochs=1, init="zeros"), tmp_path / "run")
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1].endswith(f"see {tmp_path / 'run' / 'report.html'}")
+    (hint,) = [line for line in said.err.splitlines() if "guessing" in line]
+    assert "init=zeros" in hint
+    run(config_for(data), tmp_path / "other")
+    assert "guessing" not in capsys.readouterr().err
+
+
+def test_the_last_line_of_several_seeds_has_mean_and_sd(data, tmp_path, capsys):
+    summary = run(config_for(data, num_epochs=1, seeds=2), tmp_path / "run")
+    tests = [seed["test/accuracy"] for seed in summary["seeds"]]
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert f"test {np.mean(tests):.2%} ± {np.std(tests, ddof=1):.2%}" in line
+    assert "2 seeds" in line
+
+
 @pytest.fixture(scope="module")
 def plain_and_permuted(tmp_path_factory):
     """Two runs with pictures that differ in the test labels alone."""

@@ -225,3 +225,10 @@ def test_a_sweep_that_makes_no_sense_leaves_no_workdir(change, data, tmp_path):
     with pytest.raises(UserError):
         sweep.run(config, tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
+
+
+def test_the_work_left_of_a_sweep_counts_what_each_trial_costs():
+    # Of ten trials two had ended before; of the eight left four are known, of which the dearest has been done.
+    assert sweep._left(10, 2, [1.0, 1.0, 1.0, 5.0], 5.0) == pytest.approx(0.8 * (1 - 5 / 16))
+    assert sweep._left(4, 0, [1.0, 3.0, 2.0, 2.0], 8.0) == 0
+    assert sweep._left(None, 0, [1.0], 1.0) is None
