@@ -27,13 +27,13 @@ from mlp_jax.runs import cluster, defaults, runtime
 from mlp_jax.runs import config as configs
 from mlp_jax.runs.cluster import ALONE, Joining
 
-MODES = ("train", "evaluate", "predict", "best", "report", "gradcheck")
+MODES = ("train", "evaluate", "predict", "best", "report", "gradcheck", "check", "export")
 # The flags that only some modes read.
 READ_BY = {
     "config": ("train", "gradcheck"),
-    "workdir": ("train", "evaluate", "predict", "best", "report"),
-    "inputs": ("predict",),
-    "output": ("best",),
+    "workdir": ("train", "evaluate", "predict", "best", "report", "export"),
+    "inputs": ("predict", "evaluate", "check"),
+    "output": ("best", "check", "export"),
     "coordinator": ("train",),
     "num_processes": ("train",),
     "process_id": ("train",),
@@ -57,8 +57,8 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("config", None, "Python file with get_config(); default configs/default.py", flag_values=values)
     flags.DEFINE_string("workdir", None, "folder of the run or sweep; default a new one in runs/", flag_values=values)
     flags.DEFINE_string("mode", "train", f"one of {', '.join(MODES)}; default train", flag_values=values)
-    flags.DEFINE_multi_string("inputs", [], "predict: image files, or one .npy array", flag_values=values)
-    flags.DEFINE_string("output", None, "best: folder of the final run", flag_values=values)
+    flags.DEFINE_multi_string("inputs", [], "what predict, check or evaluate reads: files, folders", flag_values=values)
+    flags.DEFINE_string("output", None, "folder of the final run or of the report; export: a file", flag_values=values)
     met = "several processes: HOST:PORT of process 0, or auto on Slurm, Kubernetes, Open MPI and TPU pods"
     flags.DEFINE_string("coordinator", None, met, flag_values=values)
     flags.DEFINE_integer("num_processes", None, "with --coordinator: how many there are", flag_values=values)
@@ -80,6 +80,8 @@ def usage() -> str:
             "  python main.py --workdir=DIR                     go on with a run",
             "  python main.py --mode=evaluate --workdir=DIR     test a saved run",
             "  python main.py --mode=predict --workdir=DIR --inputs=FILE …",
+            "  python main.py --mode=check --inputs=FILE_OR_FOLDER … [--output=DIR]",
+            "  python main.py --mode=export --workdir=DIR --output=best_model.npy",
             "",
             *lines,
             "",
@@ -115,6 +117,12 @@ def parse(argv: list[str]) -> Options | None:
         raise UserError(f"argument {loose[0]!r} belongs to no flag; allowed are --FLAG=VALUE and --config.FIELD=VALUE")
     if mode == "predict" and not inputs:
         raise UserError("--inputs: --mode=predict needs the image files or the .npy array to classify")
+    if mode == "check" and not inputs:
+        raise UserError("--inputs: --mode=check needs the Python files or folders to check")
+    if mode == "evaluate" and inputs and (len(inputs) + len(loose) > 1 or "workdir" in given):
+        raise UserError("--inputs: --mode=evaluate reads one best_model.npy, or a --workdir; not both, not several")
+    if mode == "export" and len({"workdir", "output"} & given.keys()) < 2:
+        raise UserError("--output: --mode=export needs --workdir=DIR of a run and --output=best_model.npy")
     texts = {name: given.get(name, "") for name in ("config", "workdir", "output")}
     joining = Joining(**{name: given[name] for name in Joining._fields if name in given})
     return Options(mode, inputs=(*inputs, *loose), overrides=overrides, joining=joining, **texts)
@@ -194,6 +202,8 @@ def train(config: ConfigDict, workdir: str = "", joining: Joining = ALONE) -> No
 
 def dispatch(options: Options) -> int:
     """Do what the options ask for; the exit status."""
+    if options.mode == "check" or (options.mode == "evaluate" and options.inputs):
+        return foreign(options)
     config = resolve(options)
     if options.mode == "train":
         train(config, options.workdir, options.joining)
@@ -214,12 +224,31 @@ def dispatch(options: Options) -> int:
         from mlp_jax.runs.saved import predict
 
         predict(config, workdir, options.inputs)
+    elif options.mode == "export":
+        from mlp_jax.runs.exported import write
+
+        write(workdir, Path(options.output))
     elif options.mode == "best":
         from mlp_jax.sweeps.sweep import best
 
         best(config, workdir, options.output)
     else:
         report(config, workdir)
+    return 0
+
+
+def foreign(options: Options) -> int:
+    """Check or evaluate what somebody else has made; the exit status. Of the config data, folder and seed count."""
+    config = configs.override(defaults.get_config(), options.overrides)
+    runtime.prepare(config)
+    if options.mode == "check":
+        from mlp_jax.check import marking
+
+        return marking.run(options.inputs, options.output, config.seed, config.data_dir)
+    from mlp_jax.runs import exported
+
+    chosen = any(field == "dataset" for field, _ in options.overrides)
+    exported.evaluate(Path(options.inputs[0]), config.data_dir, config.dataset if chosen else "")
     return 0
 
 
