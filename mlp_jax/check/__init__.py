@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlp_jax.check.findings import Findings
@@ -23,3 +23,12 @@ def submission(path: str | Path, seed: int = 0) -> Findings:
     if not Path(path).exists():
         raise UserError(f"path: there is no file or folder {str(path)!r}")
     return Findings(marking.submission(Path(path), seed, get_config().data_dir).findings)
+
+
+def __getattr__(name: str) -> Any:
+    """`gradients`, `optimizer` and `network`, which take what is at hand in a notebook and run it in this process."""
+    if name in ("gradients", "optimizer", "network"):
+        from mlp_jax.check import interactive
+
+        return getattr(interactive, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import mlp_jax
 from mlp_jax.check.findings import FAILED, RIGHT, UNSURE, VERDICTS, WRONG, Finding
 from mlp_jax.check.mistakes import MISTAKES
-from mlp_jax.reports.html import Html, Shown, number, table, tag, write_page
+from mlp_jax.reports.html import Html, Shown, table, tag, write_page
 
 DOCS = Path(mlp_jax.__file__).parents[1] / "docs"
 # The equation that an item is held against, by the heading that derives it.
@@ -102,15 +102,16 @@ def _section(findings: Sequence[Finding], page: Path) -> list[Html]:
 
 
 def _item(finding: Finding, page: Path) -> Html:
-    error = tag("div", f"off by {number(finding.error)}", class_="muted") if finding.error else Html("")
+    error = tag("div", f"off by {finding.error:.1e}", class_="muted") if finding.error else Html("")
     item = tag(
         "th", finding.item, tag("div", finding.where, class_="muted") if finding.where else Html(""), scope="row"
     )
     verdict = tag("td", tag("b", finding.verdict, class_=COLORS[finding.verdict]), error)
+    values = [tag("td", getattr(finding, name), data_name=name) for name in ("expected", "found")]
     about = [_known(name) for name in finding.mistakes]
     about += [tag("div", finding.note)] if finding.note else []
     about += [_equation(finding.equation, page)] if finding.equation and finding.verdict != RIGHT else []
-    return tag("tr", item, verdict, tag("td", finding.expected), tag("td", finding.found), tag("td", *about))
+    return tag("tr", item, verdict, *values, tag("td", *about))
 
 
 def _known(name: str) -> Html:
