@@ -29,13 +29,13 @@ from mlp_jax.runs import config as configs
 from mlp_jax.runs.cluster import ALONE, Joining
 from mlp_jax.sweeps import dialect
 
-MODES = ("train", "evaluate", "predict", "best", "report", "compare", "gradcheck")
+MODES = ("train", "evaluate", "predict", "best", "report", "compare", "check", "export", "gradcheck")
 # The flags that only some modes read.
 READ_BY = {
     "config": ("train", "gradcheck"),
-    "workdir": ("train", "evaluate", "predict", "best", "report"),
-    "inputs": ("predict", "compare"),
-    "output": ("best", "compare"),
+    "workdir": ("train", "evaluate", "predict", "best", "report", "export"),
+    "inputs": ("predict", "evaluate", "compare", "check"),
+    "output": ("best", "compare", "check", "export"),
     "coordinator": ("train",),
     "num_processes": ("train",),
     "process_id": ("train",),
@@ -66,13 +66,10 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("config", None, "Python file with get_config(); default configs/default.py", flag_values=values)
     flags.DEFINE_string("workdir", None, "folder of the run or sweep; default a new one in runs/", flag_values=values)
     flags.DEFINE_string("mode", "train", f"one of {', '.join(MODES)}; default train", flag_values=values)
-    flags.DEFINE_multi_string(
-        "inputs",
-        [],
-        "predict: image files, a folder of them, or one .npy array; compare: workdirs",
-        flag_values=values,
-    )
-    flags.DEFINE_string("output", None, "best: folder of the final run; compare: of the page", flag_values=values)
+    what = "predict: pictures, a folder of them, or one .npy array; compare: workdirs; check: files or folders"
+    flags.DEFINE_multi_string("inputs", [], what, flag_values=values)
+    what = "folder of best's run, of the page of compare or check; export: a file"
+    flags.DEFINE_string("output", None, what, flag_values=values)
     met = "several processes: HOST:PORT of process 0, or auto on Slurm, Kubernetes, Open MPI and TPU pods"
     flags.DEFINE_string("coordinator", None, met, flag_values=values)
     flags.DEFINE_integer("num_processes", None, "with --coordinator: how many there are", flag_values=values)
@@ -95,6 +92,8 @@ def usage() -> str:
             "  python main.py --mode=evaluate --workdir=DIR     test a saved run",
             "  python main.py --mode=predict --workdir=DIR --inputs=FILE …",
             "  python main.py --mode=compare --inputs=runs/*    runs and sweeps side by side",
+            "  python main.py --mode=check --inputs=FILE_OR_FOLDER … [--output=DIR]",
+            "  python main.py --mode=export --workdir=DIR --output=best_model.npy",
             "",
             *lines,
             "",
@@ -134,6 +133,12 @@ def parse(argv: list[str]) -> Options | None:
         raise UserError("--inputs: --mode=compare needs the workdirs of runs and sweeps, such as runs/*")
     if mode == "compare" and overrides:
         raise UserError(f"--config.{overrides[0][0]}: --mode=compare does not read it")
+    if mode == "check" and not inputs:
+        raise UserError("--inputs: --mode=check needs the Python files or folders to check")
+    if mode == "evaluate" and inputs and (len(inputs) + len(loose) > 1 or "workdir" in given):
+        raise UserError("--inputs: --mode=evaluate reads one best_model.npy, or a --workdir; not both, not several")
+    if mode == "export" and len({"workdir", "output"} & given.keys()) < 2:
+        raise UserError("--output: --mode=export needs --workdir=DIR of a run and --output=best_model.npy")
     texts = {name: given.get(name, "") for name in ("config", "workdir", "output")}
     joining = Joining(**{name: given[name] for name in Joining._fields if name in given})
     return Options(mode, inputs=(*inputs, *loose), overrides=overrides, joining=joining, **texts)
@@ -236,6 +241,8 @@ def dispatch(options: Options) -> int:
         output = options.output or f"runs/compare-{time.strftime('%Y%m%d-%H%M%S')}"
         print(compare([path for text in options.inputs for path in _matching(text)], output))
         return 0
+    if options.mode == "check" or (options.mode == "evaluate" and options.inputs):
+        return foreign(options)
     config = resolve(options)
     if options.mode == "train":
         train(config, options.workdir, options.joining)
@@ -256,6 +263,10 @@ def dispatch(options: Options) -> int:
         from mlp_jax.runs.saved import predict
 
         predict(config, workdir, options.inputs)
+    elif options.mode == "export":
+        from mlp_jax.runs.exported import write
+
+        write(workdir, Path(options.output))
     elif options.mode == "best":
         from mlp_jax.sweeps.sweep import best
 
@@ -268,6 +279,21 @@ def dispatch(options: Options) -> int:
 def _matching(text: str) -> list[str]:
     """The paths that a pattern such as runs/* stands for, which a shell leaves alone after --inputs=."""
     return [text] if os.path.exists(text) else sorted(glob.glob(text)) or [text]
+
+
+def foreign(options: Options) -> int:
+    """Check or evaluate what somebody else has made; the exit status. Of the config data, folder and seed count."""
+    config = configs.override(defaults.get_config(), options.overrides)
+    runtime.prepare(config)
+    if options.mode == "check":
+        from mlp_jax.check import marking
+
+        return marking.run(options.inputs, options.output, config.seed, config.data_dir)
+    from mlp_jax.runs import exported
+
+    chosen = any(field == "dataset" for field, _ in options.overrides)
+    exported.evaluate(Path(options.inputs[0]), config.data_dir, config.dataset if chosen else "")
+    return 0
 
 
 def report(config: ConfigDict, folder: Path) -> None:
