@@ -25,7 +25,13 @@ class _Parser(argparse.ArgumentParser):
 FLAGS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("-wp", "--wandb_project", "wandb_project", "", "W&B project; nothing goes to W&B without it or an entity"),
     ("-we", "--wandb_entity", "wandb_entity", "", "W&B entity"),
-    ("-d", "--dataset", "dataset", "fashion_mnist", "mnist, fashion_mnist, digits, or a folder of four IDX files"),
+    (
+        "-d",
+        "--dataset",
+        "dataset",
+        "fashion_mnist",
+        "mnist, fashion_mnist, kmnist, digits, mnist1d, a folder of IDX files, or an .npz file",
+    ),
     ("-e", "--epochs", "num_epochs", 20, "passes over the training set"),
     ("-b", "--batch_size", "batch_size", 64, "examples an update"),
     ("-l", "--loss", "loss", "cross_entropy", "mean_squared_error, cross_entropy"),

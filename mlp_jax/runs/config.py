@@ -89,7 +89,7 @@ def _weights(value: tuple[object, ...]) -> bool:
 
 
 RANGES: dict[str, _Range] = {
-    "dataset": (bool, "the name of a dataset or the path of a folder"),
+    "dataset": (bool, "the name of a dataset, or the path of a folder or an .npz file"),
     "data_dir": (bool, "the path of a folder"),
     "hidden_sizes": (_sizes, f"a tuple of at most 1000 whole numbers from 1 to {1 << 20}, such as 128,64"),
     "class_weight": (_weights, "balanced, or a number from 0 up for each class, such as 1,2,1, one of them above 0"),
@@ -264,20 +264,20 @@ def check(field: str, value: Any) -> Any:
         refuse(field, value, words)
     if field in (names := choices()) and value not in names[field]:
         raise not_one_of(field, value, names[field])
-    if field == "data_dir" or (field in ("dataset", "fallback_dataset") and _is_folder(field, value)):
+    if field == "data_dir" or (field in ("dataset", "fallback_dataset") and _is_path(field, value)):
         value = os.path.abspath(os.path.expanduser(value))  # config.json has to mean the same from anywhere
     return ConfigDict(value) if kind is dict else value
 
 
-def _is_folder(field: str, value: str) -> bool:
-    """Whether a dataset is given as a folder, not by its name; that it holds one is for `data.load` to see."""
-    from mlp_jax.data.datasets import PUBLISHED
+def _is_path(field: str, value: str) -> bool:
+    """Whether a dataset is given as a path, not by its name; that it holds one is for `data.load` to see."""
+    from mlp_jax.data.datasets import ALLOWED, NAMES
 
-    if value in PUBLISHED or value == "digits" or (field == "fallback_dataset" and not value):
+    if value in NAMES or (field == "fallback_dataset" and not value):
         return False
-    if os.path.dirname(value) or os.path.isdir(os.path.expanduser(value)):
+    if os.path.dirname(value) or value.endswith(".npz") or os.path.isdir(os.path.expanduser(value)):
         return True
-    raise not_one_of(field, value, [*PUBLISHED, "digits", "a folder of four IDX files"])
+    raise not_one_of(field, value, ALLOWED)
 
 
 def _plain(field: str, value: object) -> Any:

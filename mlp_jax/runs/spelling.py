@@ -52,7 +52,13 @@ VALUE_NAMES = {
             "mse": "meansquarederror squarederror",
             "cross_entropy": "crossentropy ce categoricalcrossentropy",
         },
-        "dataset": {"fashion_mnist": "fashionmnist", "mnist": "mnist", "digits": "digits"},
+        "dataset": {
+            "fashion_mnist": "fashionmnist",
+            "mnist": "mnist",
+            "kmnist": "kmnist kuzushijimnist",
+            "digits": "digits",
+            "mnist1d": "mnist1d",
+        },
     }.items()
 }
 METRIC_NAMES = _lookup(

@@ -110,7 +110,7 @@ BAD = {
     "x: features of type <U1": {"x": [["a"], ["b"]]},
     "x: features of type object": {"x": np.array([[1, "a"]] * 4, object)},
     "x: no array of numbers": {"x": [[1], [1, 2]]},
-    "y: every label is 1": {"y": [1, 1, 1, 1]},
+    "y: all labels are of 1 class, 1": {"y": [1, 1, 1, 1]},
     "y: 3 labels for 4 examples": {"y": [0, 1, 0]},
     "y: of shape (4, 2)": {"y": np.eye(4, 2)},
     "y: 0.5 is no whole number": {"y": [0, 0.5, 0, 1]},
