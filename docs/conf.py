@@ -35,6 +35,7 @@ html_title = "mlp_jax"
 html_static_path = ["_static"]
 html_css_files = ["page.css"]
 html_show_sphinx = False
+html_show_search_summary = False  # it fetches pages, which a browser forbids to a page that is opened as a file
 html_math_renderer = "mathml"
 
 # Links to other sites are looked at only where there is a network: DOCS_EXTERNAL_LINKS=1 make docs.

@@ -19,7 +19,7 @@ from mlp_jax.data.datasets import check_mirrored, load, load_test, split
 from mlp_jax.errors import Diverged, UserError
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import epoch_text, progress
-from mlp_jax.files.tracking import open_tracker
+from mlp_jax.files.tracking import check_installed, open_tracker
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.divergence import explain
 from mlp_jax.lanes.evaluation import Tested, evaluate_on
@@ -116,7 +116,8 @@ def load_for(config: ConfigDict, folder: Path) -> Dataset:
 
 
 def check_against(config: ConfigDict, dataset: Dataset) -> None:
-    """Raises UserError for what only data and devices can tell: an empty side of the split, digits to be mirrored."""
+    """Raises UserError for what only data and machine can tell: an empty side of the split, an absent tracker."""
+    check_installed(config.tracker)
     distortion = next((name for name in DISTORTIONS if config[f"augment_{name}"]), None)
     if distortion and not (len(dataset.image_shape) == 2 and dataset.train_images.dtype == np.uint8):
         given = config[f"augment_{distortion}"]
