@@ -152,7 +152,7 @@ def step_of(name, state, g, t, eta, mu, beta, beta1, beta2, eps):
 # The network of the plain form, in rows and (in, out); the conventions wrap it.
 PLAIN = (
     MATH
-    + '''
+    + """
 
 def _forward(params, x, activation):
     f, h, inputs, zs = F[activation], x, [], []
@@ -194,11 +194,11 @@ def _gradients(params, x, y, activation, loss, weight_decay):
 def update(w, g, state, t, optimizer, lr, mu, beta, beta1, beta2, eps):
     state = state or {}
     return w + step_of(optimizer, state, g, t, lr, mu, beta, beta1, beta2, eps), state
-'''
+"""
 )
 
 CONVENTIONS = {
-    "pairs, rows, logits, one-hot": '''
+    "pairs, rows, logits, one-hot": """
 
 def forward(params, x, activation):
     return _forward(params, x, activation)[0]
@@ -214,8 +214,8 @@ def cross_entropy(z, y):
 
 def mse(z, y):
     return _loss("mse", z, y)
-''',
-    "dictionary, columns, (out, in), integers": '''
+""",
+    "dictionary, columns, (out, in), integers": """
 
 def _pairs(params):
     n = len(params) // 2
@@ -241,8 +241,8 @@ def cross_entropy_loss(labels, logits):
 
 def mean_squared_error(labels, logits):
     return _loss("mse", logits.T, np.eye(len(logits))[labels])
-''',
-    "two lists, (1, n), probabilities, last first": '''
+""",
+    "two lists, (1, n), probabilities, last first": """
 
 def forward(weights, biases, x, activation):
     h, acts = _forward([(w, b[0]) for w, b in zip(weights, biases)], x, activation)[0], []
@@ -260,8 +260,8 @@ def cross_entropy(p, y):
 
 def mse(y_true, y_pred):
     return _loss("mse", np.log(y_pred), y_true)
-''',
-    "layers, rows, (out, in), sums": '''
+""",
+    "layers, rows, (out, in), sums": """
 
 def forward(x, layers, activation):
     return _forward([(l["W"].T, l["b"]) for l in layers], x, activation)[0]
@@ -282,12 +282,12 @@ def cross_entropy(logits, labels):
 
 def mse(logits, labels):
     return len(logits) * _loss("mse", logits, np.eye(logits.shape[1])[labels])
-''',
+""",
 }
 
 SKELETON = {
     "math.py": MATH,
-    "neural_layer.py": '''
+    "neural_layer.py": """
 import numpy as np
 from .mathematics import he, random_init, xavier
 
@@ -297,15 +297,16 @@ class NeuralLayer:
         make = {"xavier": xavier, "random": random_init, "he": he}[weight_init]
         self.W, self.b = make(n_in, n_out), np.zeros((1, n_out))
         self.grad_W, self.grad_b = None, None
-''',
-    "neural_network.py": '''
+""",
+    "neural_network.py": """
 import numpy as np
 import wandb
 from .mathematics import F, DF, loss_delta, slope, softmax, step_of
 from .neural_layer import NeuralLayer
 from .objective_functions import cross_entropy, mean_squared_error
 
-OPTIMIZERS = {"sgd": "sgd", "momentum": "momentum", "nag": "nesterov", "rmsprop": "rmsprop", "adam": "adam", "nadam": "nadam"}
+OPTIMIZERS = {name: name for name in ("sgd", "momentum", "rmsprop", "adam", "nadam")}
+OPTIMIZERS["nag"] = "nesterov"
 
 
 class NeuralNetwork:
@@ -359,7 +360,8 @@ class NeuralNetwork:
             for j, name in enumerate("Wb"):
                 state = self.state.setdefault((i, j), {})
                 t = self.t
-                step = step_of(self.optimizer_name, state, getattr(layer, "grad_" + name), t, self.lr, 0.9, 0.9, 0.9, 0.999, 1e-8)
+                g = getattr(layer, "grad_" + name)
+                step = step_of(self.optimizer_name, state, g, t, self.lr, 0.9, 0.9, 0.9, 0.999, 1e-8)
                 setattr(layer, name, getattr(layer, name) + step)
 
     def get_weights(self):
@@ -371,8 +373,8 @@ class NeuralNetwork:
     def set_weights(self, weight_dict):
         for i, layer in enumerate(self.layers):
             layer.W, layer.b = weight_dict[f"W{i}"].copy(), weight_dict[f"b{i}"].copy()
-''',
-    "objective_functions.py": '''
+""",
+    "objective_functions.py": """
 import numpy as np
 from .mathematics import softmax
 
@@ -385,7 +387,7 @@ def cross_entropy(logits, y):
 def mean_squared_error(logits, y):
     p = softmax(logits)
     return np.mean((p - y) ** 2)
-''',
+""",
 }
 SKELETON["mathematics.py"] = SKELETON.pop("math.py")
 
@@ -396,7 +398,7 @@ DW, DB = "dw = h.T @ delta\n", "db = delta.sum(axis=0)\n"
 DECAYED_PLAIN, DECAYED_CLASS = "dw + weight_decay * w, db\n", "dw + self.weight_decay * w, db\n"
 MSE = "        delta = p * (d - (d * p).sum(axis=1, keepdims=True))\n"
 SOFTMAX = "def delta_softmax(z):\n    return softmax(z)\n"
-SECOND = "        v = beta2 * state.get(\"v\", zero) + (1 - beta2) * g ** 2\n"
+SECOND = '        v = beta2 * state.get("v", zero) + (1 - beta2) * g ** 2\n'
 RETURN_STEP = "    return -eta * step\n"
 
 
@@ -415,7 +417,16 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
     """Mistake -> (what it is planted into, edits): the ways to plant it. The first word says where it is looked for."""
     m: dict[str, list[tuple[str, list[Edit]]]] = {
         "softmax_in_forward": [("class forward", [("        return z\n", "        return softmax(z)\n")])],
-        "activation_on_output": [("forward", [("if l < len(params) - 1:\n", "if True:\n"), ("return z, inputs, zs", "return h, inputs, zs"), ("        return z\n", "        return h\n")])],
+        "activation_on_output": [
+            (
+                "forward",
+                [
+                    ("if l < len(params) - 1:\n", "if True:\n"),
+                    ("return z, inputs, zs", "return h, inputs, zs"),
+                    ("        return z\n", "        return h\n"),
+                ],
+            )
+        ],
         "activation_missing": [("forward", [("h = f(z)", "h = z")])],
         "activation_missing_first": [("forward", [("h = f(z)", "h = f(z) if l else z")])],
         "activation_missing_last": [("forward", [("h = f(z)", "h = f(z) if l < len(params) - 2 else z")])],
@@ -423,15 +434,25 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
         "bias_missing": [("forward", [("z = h @ w + b", "z = h @ w")])],
         "bias_missing_output": [("forward", [("z = h @ w + b", "z = h @ w + b * (l < len(params) - 1)")])],
         "bias_subtracted": [("forward", [("z = h @ w + b", "z = h @ w - b")])],
-        "sigmoid_for_tanh": [("forward", [("def tanh(z):\n    return np.tanh(z)", "def tanh(z):\n    return sigmoid(z)")])],
+        "sigmoid_for_tanh": [
+            ("forward", [("def tanh(z):\n    return np.tanh(z)", "def tanh(z):\n    return sigmoid(z)")])
+        ],
         "relu_leaks": [("forward", [("np.maximum(z, 0)", "np.maximum(z, 0.01 * z)")])],
         "sigmoid_sign": [("forward", [("    pos = z >= 0\n", "    z = -z\n    pos = z >= 0\n")])],
-        "mse_of_logits": [("mse", [("np.mean((p - y) ** 2)", "np.mean((LOGITS - y) ** 2)")])],
+        "mse_of_logits": [("mse of logits", [("np.mean((p - y) ** 2)", "np.mean((LOGITS - y) ** 2)")])],
         "loss_over_classes": [("cross_entropy", [("-np.sum(y * np.log(p)) / len(y)", "-np.mean(y * np.log(p))")])],
-        "loss_softmax_twice": [("cross_entropy", [("-np.sum(y * np.log(p)) / len(y)", "-np.sum(y * np.log(softmax(p))) / len(y)")])],
-        "loss_sign": [("cross_entropy", [("-np.sum(y * np.log(p))", "np.sum(y * np.log(p))")]), ("mse", [("np.mean((p - y) ** 2)", "-np.mean((p - y) ** 2)")])],
+        "loss_softmax_twice": [
+            ("cross_entropy", [("-np.sum(y * np.log(p)) / len(y)", "-np.sum(y * np.log(softmax(p))) / len(y)")])
+        ],
+        "loss_sign": [
+            ("cross_entropy", [("-np.sum(y * np.log(p))", "np.sum(y * np.log(p))")]),
+            ("mse", [("np.mean((p - y) ** 2)", "-np.mean((p - y) ** 2)")]),
+        ],
         "loss_log10": [("cross_entropy", [("np.log(p)) / len(y)", "np.log10(p)) / len(y)")])],
-        "batch_twice": [("gradients", [(DELTA, "    return delta / len(y) / len(y)\n")]), ("gradients", [(DW, "dw = h.T @ delta / m\n"), (DB, "db = delta.mean(axis=0)\n")])],
+        "batch_twice": [
+            ("gradients", [(DELTA, "    return delta / len(y) / len(y)\n")]),
+            ("gradients", [(DW, "dw = h.T @ delta / m\n"), (DB, "db = delta.mean(axis=0)\n")]),
+        ],
         "batch_not": [("gradients", [(DELTA, "    return delta\n")])],
         "biases_not_divided": [("gradients", [(DELTA, "    return delta\n"), (DW, "dw = h.T @ delta / m\n")])],
         "weights_not_divided": [("gradients", [(DELTA, "    return delta\n"), (DB, "db = delta.mean(axis=0)\n")])],
@@ -446,57 +467,155 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
         "cross_entropy_delta_under_mse": [("gradients of mse", [(MSE, "        delta = p - y\n")])],
         "jacobian_diagonal": [("gradients of mse", [(MSE, "        delta = d * p * (1 - p)\n")])],
         "jacobian_missing": [("gradients of mse", [(MSE, "        delta = d\n")])],
-        "jacobian_of_p": [("gradients of mse", [(MSE, "        delta = p * (d * p - (d * p).sum(axis=1, keepdims=True))\n")])],
+        "jacobian_of_p": [
+            ("gradients of mse", [(MSE, "        delta = p * (d * p - (d * p).sum(axis=1, keepdims=True))\n")])
+        ],
         "mse_without_two": [("gradients of mse", [("d = 2 * (q - y) / k", "d = (q - y) / k")])],
         "mse_without_classes": [("gradients of mse", [("d = 2 * (q - y) / k", "d = 2 * (q - y)")])],
         "mse_without_two_and_classes": [("gradients of mse", [("d = 2 * (q - y) / k", "d = q - y")])],
         "mse_delta_of_logits": [("gradients of mse", [("q = p\n", "q = z\n"), (MSE, "        delta = d\n")])],
         "delta_of_logits": [("gradients of cross_entropy", [("        delta = p - y\n", "        delta = z - y\n")])],
-        "cross_entropy_through_diagonal": [("gradients of cross_entropy", [("        delta = p - y\n", "        delta = (p - y) * p * (1 - p)\n")])],
-        "cross_entropy_by_probabilities": [("gradients of cross_entropy", [("        delta = p - y\n", "        delta = -y / p\n")])],
+        "cross_entropy_through_diagonal": [
+            ("gradients of cross_entropy", [("        delta = p - y\n", "        delta = (p - y) * p * (1 - p)\n")])
+        ],
+        "cross_entropy_by_probabilities": [
+            ("gradients of cross_entropy", [("        delta = p - y\n", "        delta = -y / p\n")])
+        ],
         "softmax_twice": [("gradients", [(SOFTMAX, SOFTMAX.replace("softmax(z)\n", "softmax(softmax(z))\n"))])],
-        "softmax_over_batch": [("gradients", [(SOFTMAX, "def delta_softmax(z):\n    return np.exp(z) / np.exp(z).sum(axis=0)\n")])],
-        "softmax_over_everything": [("gradients", [(SOFTMAX, "def delta_softmax(z):\n    return np.exp(z) / np.exp(z).sum()\n")])],
+        "softmax_over_batch": [
+            ("gradients", [(SOFTMAX, "def delta_softmax(z):\n    return np.exp(z) / np.exp(z).sum(axis=0)\n")])
+        ],
+        "softmax_over_everything": [
+            ("gradients", [(SOFTMAX, "def delta_softmax(z):\n    return np.exp(z) / np.exp(z).sum()\n")])
+        ],
         "delta_sign": [("gradients", [(DELTA, "    return -delta / len(y)\n")])],
-        "labels_shifted": [("gradients", [("    p = delta_softmax(z)\n", f"    p, y = delta_softmax(z), np.roll(y, {s}, axis=1)\n")]) for s in (1, -1)],
+        "labels_shifted": [
+            ("gradients", [("    p = delta_softmax(z)\n", f"    p, y = delta_softmax(z), np.roll(y, {s}, axis=1)\n")])
+            for s in (1, -1)
+        ],
         "derivative_of_activation": [("gradients", [(SLOPE, "    return df(f(z))\n")])],
-        "derivative_formula_at_z": [("gradients", [("    s = sigmoid(z)\n", "    s = z\n"), ("1 - np.tanh(z) ** 2", "1 - z ** 2")])],
+        "derivative_formula_at_z": [
+            ("gradients", [("    s = sigmoid(z)\n", "    s = z\n"), ("1 - np.tanh(z) ** 2", "1 - z ** 2")])
+        ],
         "derivative_missing": [("gradients", [(SLOPE, "    return np.ones_like(z)\n")])],
-        "derivative_missing_first": [("gradients", [(" * slope(f, df, zs[l - 1])", " * (slope(f, df, zs[l - 1]) if l > 1 else 1)"), (" * slope(f, df, self.zs[l - 1])", " * (slope(f, df, self.zs[l - 1]) if l > 1 else 1)")])],
-        "derivative_missing_last": [("gradients", [(" * slope(f, df, zs[l - 1])", " * (slope(f, df, zs[l - 1]) if l < n - 1 else 1)"), (" * slope(f, df, self.zs[l - 1])", " * (slope(f, df, self.zs[l - 1]) if l < n - 1 else 1)")])],
+        "derivative_missing_first": [
+            (
+                "gradients",
+                [
+                    (" * slope(f, df, zs[l - 1])", " * (slope(f, df, zs[l - 1]) if l > 1 else 1)"),
+                    (" * slope(f, df, self.zs[l - 1])", " * (slope(f, df, self.zs[l - 1]) if l > 1 else 1)"),
+                ],
+            )
+        ],
+        "derivative_missing_last": [
+            (
+                "gradients",
+                [
+                    (" * slope(f, df, zs[l - 1])", " * (slope(f, df, zs[l - 1]) if l < n - 1 else 1)"),
+                    (" * slope(f, df, self.zs[l - 1])", " * (slope(f, df, self.zs[l - 1]) if l < n - 1 else 1)"),
+                ],
+            )
+        ],
         "derivative_twice": [("gradients", [(SLOPE, "    return df(z) ** 2\n")])],
         "derivative_of_sigmoid": [("gradients", [(SLOPE, "    return f(z) * (1 - f(z))\n")])],
+        "derivative_times_z": [("gradients", [(SLOPE, "    return z * df(z)\n")])],
         "derivative_is_activation": [("gradients", [(SLOPE, "    return f(z)\n")])],
         "tanh_derivative_not_squared": [("gradients", [("1 - np.tanh(z) ** 2", "1 - np.tanh(z)")])],
-        "inputs_from_pre_activation": [("gradients", [("h = inputs[l]", "h = zs[l - 1] if l else inputs[0]"), ("h = self.inputs[l]", "h = self.zs[l - 1] if l else self.inputs[0]")])],
-        "inputs_of_wrong_layer": [("gradients", [("h = inputs[l]", "h = inputs[min(l + 1, n - 1)]"), ("h = self.inputs[l]", "h = self.inputs[min(l + 1, n - 1)]")])],
+        "inputs_from_pre_activation": [
+            (
+                "gradients",
+                [
+                    ("h = inputs[l]", "h = zs[l - 1] if l else inputs[0]"),
+                    ("h = self.inputs[l]", "h = self.zs[l - 1] if l else self.inputs[0]"),
+                ],
+            )
+        ],
+        "inputs_of_wrong_layer": [
+            (
+                "gradients",
+                [
+                    ("h = inputs[l]", "h = inputs[min(l + 1, n - 1)]"),
+                    ("h = self.inputs[l]", "h = self.inputs[min(l + 1, n - 1)]"),
+                ],
+            )
+        ],
         "weights_not_transposed": [("gradients", [("delta @ above.T", "delta @ above")])],
         "weights_of_wrong_layer": [("gradients", [("above = params[l][0]", "above = params[l - 1][0]")])],
-        "first_layer_not_reached": [("gradients", [(DW, "dw = h.T @ delta * (l > 0 or n == 1)\n"), (DB, "db = delta.sum(axis=0) * (l > 0 or n == 1)\n")])],
-        "only_last_layer": [("gradients", [(DW, "dw = h.T @ delta * (l == n - 1)\n"), (DB, "db = delta.sum(axis=0) * (l == n - 1)\n")])],
+        "first_layer_not_reached": [
+            (
+                "gradients",
+                [(DW, "dw = h.T @ delta * (l > 0 or n == 1)\n"), (DB, "db = delta.sum(axis=0) * (l > 0 or n == 1)\n")],
+            )
+        ],
+        "only_last_layer": [
+            ("gradients", [(DW, "dw = h.T @ delta * (l == n - 1)\n"), (DB, "db = delta.sum(axis=0) * (l == n - 1)\n")])
+        ],
         "biases_without_gradient": [("gradients", [(DB, "db = np.zeros(delta.shape[1])\n")])],
         "layers_reversed": [("class what backward", [("return grad_W, grad_b", "return grad_W[::-1], grad_b[::-1]")])],
-        "gradient_transposed": [("class what backward", [("            grad_W.append(dw)\n", "            grad_W.append(dw.T)\n")])],
+        "gradient_transposed": [
+            ("class what backward", [("            grad_W.append(dw)\n", "            grad_W.append(dw.T)\n")])
+        ],
         "gradients_not_returned": [("class what backward", [("return grad_W, grad_b", "return None")])],
-        "gradients_not_on_layers": [("class grad_W", [("self.layers[l].grad_W, self.layers[l].grad_b = dw, db", "self.layers[l].g1, self.layers[l].g2 = dw, db"), ('"grad_" + name', '"g" + str(j + 1)')])],
+        "gradients_not_on_layers": [
+            (
+                "class grad_W",
+                [
+                    (
+                        "self.layers[l].grad_W, self.layers[l].grad_b = dw, db",
+                        "self.layers[l].g1, self.layers[l].g2 = dw, db",
+                    ),
+                    ('"grad_" + name', '"g" + str(j + 1)'),
+                ],
+            )
+        ],
         "xavier_is_he": [("init xavier", [("limit = np.sqrt(6 / (n_in + n_out))", "limit = np.sqrt(6 / n_in)")])],
         "xavier_fan_in": [("init xavier", [("limit = np.sqrt(6 / (n_in + n_out))", "limit = np.sqrt(3 / n_in)")])],
         "xavier_fan_out": [("init xavier", [("limit = np.sqrt(6 / (n_in + n_out))", "limit = np.sqrt(3 / n_out)")])],
-        "xavier_limit_as_deviation": [("init xavier", [("np.random.uniform(-limit, limit, (n_in, n_out))", "np.random.randn(n_in, n_out) * limit")])],
+        "xavier_limit_as_deviation": [
+            (
+                "init xavier",
+                [("np.random.uniform(-limit, limit, (n_in, n_out))", "np.random.randn(n_in, n_out) * limit")],
+            )
+        ],
         "xavier_deviation_as_limit": [("init xavier", [("limit = np.sqrt(6 /", "limit = np.sqrt(2 /")])],
-        "xavier_normal": [("init xavier", [("np.random.uniform(-limit, limit, (n_in, n_out))", "np.random.randn(n_in, n_out) * np.sqrt(2 / (n_in + n_out))")])],
+        "xavier_normal": [
+            (
+                "init xavier",
+                [
+                    (
+                        "np.random.uniform(-limit, limit, (n_in, n_out))",
+                        "np.random.randn(n_in, n_out) * np.sqrt(2 / (n_in + n_out))",
+                    )
+                ],
+            )
+        ],
         "he_is_xavier": [("init he", [("np.sqrt(2 / n_in)", "np.sqrt(2 / (n_in + n_out))")])],
         "he_fan_out": [("init he", [("np.sqrt(2 / n_in)", "np.sqrt(2 / n_out)")])],
         "random_unscaled": [("init random", [("np.random.randn(n_in, n_out) * 0.01", "np.random.randn(n_in, n_out)")])],
         "random_positive": [("init random", [("np.random.randn(n_in, n_out) * 0.01", "np.random.rand(n_in, n_out)")])],
         "weights_constant": [("init random", [("np.random.randn(n_in, n_out) * 0.01", "np.zeros((n_in, n_out))")])],
-        "layers_alike": [("init random", [("return np.random.randn(n_in, n_out) * 0.01", "return np.random.RandomState(0).randn(n_in, n_out) * 0.01")])],
+        "layers_alike": [
+            (
+                "init random",
+                [
+                    (
+                        "return np.random.randn(n_in, n_out) * 0.01",
+                        "return np.random.RandomState(0).randn(n_in, n_out) * 0.01",
+                    )
+                ],
+            )
+        ],
         "dropout_not_scaled": [("plain dropout", [(" >= rate) / (1 - rate)", " >= rate)")])],
         "dropout_rate_is_keep": [("plain dropout", [(" >= rate) / (1 - rate)", " < rate) / rate")])],
         "dropout_divided_by_rate": [("plain dropout", [(" >= rate) / (1 - rate)", " >= rate) / rate")])],
         "split_overlaps": [("plain split", [("x[order[n:]], x[order[:n]], y[order[n:]]", "x, x[order[:n]], y")])],
         "split_labels_apart": [("plain split", [("y[order[n:]], y[order[:n]]", "y[n:], y[:n]")])],
-        "split_loses_rows": [("plain split", [("x[order[n:]], x[order[:n]], y[order[n:]]", "x[order[n + 1:]], x[order[:n]], y[order[n + 1:]]")])],
+        "split_loses_rows": [
+            (
+                "plain split",
+                [("x[order[n:]], x[order[:n]], y[order[n:]]", "x[order[n + 1:]], x[order[:n]], y[order[n + 1:]]")],
+            )
+        ],
         "metric_averages_swapped": [("plain precision", [("c.sum(axis=0)", "c.sum(axis=1)")])],
     }
     for name, terms in {
@@ -508,18 +627,27 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
         "decay_on_biases": "dw + LAMBDA * w, db + LAMBDA * b\n",
         "decay_of_sign": "dw + LAMBDA * np.sign(w), db\n",
     }.items():
-        edits = [(DECAYED_PLAIN, terms.replace("LAMBDA", "weight_decay")), (DECAYED_CLASS, terms.replace("LAMBDA", "self.weight_decay"))]
+        edits = [
+            (DECAYED_PLAIN, terms.replace("LAMBDA", "weight_decay")),
+            (DECAYED_CLASS, terms.replace("LAMBDA", "self.weight_decay")),
+        ]
         m[name] = [("weight decay", edits)]
 
     def branch(mistake: str, old: str, new: str, *optimizers: str) -> None:
         m.setdefault(mistake, []).extend((name, _of(name, MATH, old, new)) for name in optimizers)
 
-    root, square = "np.sqrt(v_hat) + eps", "(1 - beta2) * g ** 2"
+    root, _square = "np.sqrt(v_hat) + eps", "(1 - beta2) * g ** 2"
     for name in ("momentum", "nesterov", "rmsprop", "adam", "nadam"):
-        m.setdefault("falls_back_to_sgd", []).append((name, [(RETURN_STEP, f'    return -eta * (g if name == "{name}" else step)\n')]))
+        m.setdefault("falls_back_to_sgd", []).append(
+            (name, [(RETURN_STEP, f'    return -eta * (g if name == "{name}" else step)\n')])
+        )
     for name in ("sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"):
-        m.setdefault("update_sign", []).append((name, [(RETURN_STEP, f'    return (eta if name == "{name}" else -eta) * step\n')]))
-        m.setdefault("learning_rate_twice", []).append((name, [(RETURN_STEP, f'    return -eta * step * (eta if name == "{name}" else 1)\n')]))
+        m.setdefault("update_sign", []).append(
+            (name, [(RETURN_STEP, f'    return (eta if name == "{name}" else -eta) * step\n')])
+        )
+        m.setdefault("learning_rate_twice", []).append(
+            (name, [(RETURN_STEP, f'    return -eta * step * (eta if name == "{name}" else 1)\n')])
+        )
     both = ("momentum", "nesterov")
     branch("momentum_average", "u = mu * old + g", "u = mu * old + (1 - mu) * g", *both)
     branch("momentum_swapped", "u = mu * old + g", "u = (1 - mu) * old + mu * g", *both)
@@ -528,23 +656,40 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
     branch("nesterov_is_momentum", "step = g + mu * u", "step = u", "nesterov")
     branch("nesterov_old_velocity", "step = g + mu * u", "step = u + mu * old", "nesterov")
     branch("nesterov_twice", "step = g + mu * u", "step = u + mu * u", "nesterov")
+    branch("nesterov_undamped", "step = g + mu * u", "step = mu * old + (1 + mu) * g", "nesterov")
+    branch("nesterov_mixed", "step = g + mu * u", "step = mu * old + (1 - mu) * u", "nesterov")
     branch("nesterov_without_gradient", "step = g + mu * u", "step = mu * u", "nesterov")
     moments = ("adam", "nadam")
-    for mistake, new in {"eps_inside_root": "np.sqrt({} + eps)", "eps_missing": "np.sqrt({})", "root_missing": "{} + eps"}.items():
+    for mistake, new in {
+        "eps_inside_root": "np.sqrt({} + eps)",
+        "eps_missing": "np.sqrt({})",
+        "root_missing": "{} + eps",
+    }.items():
         branch(mistake, "np.sqrt(v) + eps", new.format("v"), "rmsprop")
         branch(mistake, root, new.format("v_hat"), *moments)
     for mistake, rms, adam in (
         ("square_not_averaged", "v = beta * old + g ** 2", 'v = beta2 * state.get("v", zero) + g ** 2'),
         ("square_summed", "v = old + g ** 2", 'v = state.get("v", zero) + g ** 2'),
-        ("square_swapped", "v = (1 - beta) * old + beta * g ** 2", 'v = (1 - beta2) * state.get("v", zero) + beta2 * g ** 2'),
-        ("square_of_mean_missing", "v = beta * old + (1 - beta) * g", 'v = beta2 * state.get("v", zero) + (1 - beta2) * g'),
+        (
+            "square_swapped",
+            "v = (1 - beta) * old + beta * g ** 2",
+            'v = (1 - beta2) * state.get("v", zero) + beta2 * g ** 2',
+        ),
+        (
+            "square_of_mean_missing",
+            "v = beta * old + (1 - beta) * g",
+            'v = beta2 * state.get("v", zero) + (1 - beta2) * g',
+        ),
     ):
         branch(mistake, "v = beta * old + (1 - beta) * g ** 2", rms, "rmsprop")
         branch(mistake, 'v = beta2 * state.get("v", zero) + (1 - beta2) * g ** 2', adam, *moments)
     branch("rmsprop_corrected", "np.sqrt(v) + eps", "np.sqrt(v / (1 - beta ** t)) + eps", "rmsprop")
     branch("rmsprop_late", "np.sqrt(v) + eps", "np.sqrt(old) + eps", "rmsprop")
     v_hat = "v_hat = v / (1 - beta2 ** t)"
-    m_hat, ahead = "m_hat = m / (1 - beta1 ** t)", "ahead = beta1 * m / (1 - beta1 ** (t + 1)) + (1 - beta1) * g / (1 - beta1 ** t)"
+    m_hat, ahead = (
+        "m_hat = m / (1 - beta1 ** t)",
+        "ahead = beta1 * m / (1 - beta1 ** (t + 1)) + (1 - beta1) * g / (1 - beta1 ** t)",
+    )
     bare = "ahead = beta1 * m + (1 - beta1) * g"
     branch("correction_of_v_missing", v_hat, "v_hat = v", *moments)
     branch("correction_of_m_missing", m_hat, "m_hat = m", "adam")
@@ -554,10 +699,16 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
     first = "m = beta1 * state"
     for mistake, new in {"t_from_0": "t - 1", "t_from_2": "t + 1", "t_by_epoch": "1"}.items():
         branch(mistake, first, f"t = {new}\n        {first}", *moments)
-    m["t_by_tensor"] = [(f"class {name}", [("t = self.t\n", f't = self.t if self.optimizer_name != "{name}" else {new}\n')]) for name in moments for new in ("(self.t - 1) * 2 * len(self.layers) + 2 * i + j + 1", "(self.t - 1) * len(self.layers) + i + 1")]
+    m["t_by_tensor"] = [
+        (f"class {name}", [("t = self.t\n", f't = self.t if self.optimizer_name != "{name}" else {new}\n')])
+        for name in moments
+        for new in ("(self.t - 1) * 2 * len(self.layers) + 2 * i + j + 1", "(self.t - 1) * len(self.layers) + i + 1")
+    ]
     branch("betas_swapped", first, f"beta1, beta2 = beta2, beta1\n        {first}", *moments)
     branch("mean_not_averaged", "+ (1 - beta1) * g\n", "+ g\n", "adam")
-    m["mean_not_averaged"].append(("nadam", _of("nadam", MATH, 'state.get("m", zero) + (1 - beta1) * g\n', 'state.get("m", zero) + g\n')))
+    m["mean_not_averaged"].append(
+        ("nadam", _of("nadam", MATH, 'state.get("m", zero) + (1 - beta1) * g\n', 'state.get("m", zero) + g\n'))
+    )
     branch("adam_without_mean", m_hat, "m_hat = g", "adam")
     branch("moments_forgotten", 'state["v"] = v', "pass", "rmsprop")
     branch("moments_forgotten", 'state["m"], state["v"] = m, v', "pass", *moments)
@@ -567,6 +718,13 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
     branch("nadam_gradient_uncorrected", ahead, "ahead = beta1 * m / (1 - beta1 ** t) + (1 - beta1) * g", "nadam")
     branch("nadam_correction_of_t", ahead, "ahead = (beta1 * m + (1 - beta1) * g) / (1 - beta1 ** t)", "nadam")
     return m
+
+
+def fits(item: str, form: str) -> bool:
+    """Whether a mistake of MUTATIONS can be planted into a form."""
+    if item.startswith("class "):
+        return form == "class"
+    return not (item == "mse of logits" and "probabilities" in form)  # there are none
 
 
 def sources(form: str) -> dict[str, str]:
