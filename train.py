@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from mlp_jax.cli import exit_status
 from mlp_jax.cli import train as train_config
-from mlp_jax.errors import UserError, as_flag, shown
-from mlp_jax.runs.config import complete, override, validate
+from mlp_jax.errors import UserError, as_flag, not_one_of, shown
+from mlp_jax.runs.config import choices, complete, override, validate
 from mlp_jax.runs.spelling import MOST_LAYERS, canonical, sizes
 
 
@@ -78,8 +78,11 @@ def to_config(argv: list[str]) -> ConfigDict:
     fields["hidden_sizes"] = _hidden_sizes(fields.pop("num_layers"), fields.pop("hidden_size"), "num_layers" in given)
     fields["tracker"] = "wandb" if {"wandb_project", "wandb_entity"} & given.keys() else "none"
     fields["wandb_project"] = fields["wandb_project"] or usual.wandb_project
+    for short, _, field, _, text in FLAGS:
+        if field in choices() and canonical(field, fields[field]) not in choices()[field]:
+            raise not_one_of(short, fields[field], text.split(", "))  # the names that --help says
     try:
-        config = override(usual, [(field, as_flag(canonical(field, value))) for field, value in fields.items()])
+        config = override(usual, [(field, as_flag(value)) for field, value in fields.items()])
         validate(config)
     except UserError as error:
         field, colon, rest = str(error).partition(":")

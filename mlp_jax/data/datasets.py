@@ -231,9 +231,15 @@ def _from_files(name: str, paths: list[Path], images_sha256: str, class_names: t
     """The dataset of four IDX files. Without names, the classes are called by their numbers."""
     images, images_digest = idx.decode_images(paths[0], images_sha256, _copies_folder())
     labels = idx.decode(paths[1], 1)
-    class_names = class_names or tuple(map(str, range(int(labels.max()) + 1)))
-    if len(class_names) < 2:
-        raise UserError(f"{paths[1]}: every label is 0; at least two classes are needed")
+    if class_names is None:
+        counts = np.bincount(labels)
+        class_names = tuple(map(str, range(len(counts))))
+        if len(counts) < 2:
+            raise UserError(f"{paths[1]}: every label is 0; at least two classes are needed")
+        if empty := [name for name, count in zip(class_names, counts, strict=True) if not count]:
+            shown = ", ".join(empty[:10]) + (", …" if len(empty) > 10 else "")
+            line = f"{paths[1]}: no example has label {shown}; labels count from 0, so the network gets {len(counts)}"
+            print(f"{line} outputs, {len(empty)} of them for classes without examples", file=sys.stderr)
     _, height, width = images.shape
     _check(paths, images, labels, (height, width), len(class_names))
     return Dataset(

@@ -1,33 +1,65 @@
-"""The live line of a run on a terminal; silent elsewhere."""
+"""The live line of a run on a terminal, and a line every few seconds elsewhere, both on standard error."""
 
+import math
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
+
+SECONDS = 5.0  # between two lines of a log
+
+
+class Show(Protocol):
+    """Moves the line to `done` of the total and says `text` beside it.
+
+    `left` is the share of the work that is left, from which the time left is estimated: 1 − done/total if not given.
+    """
+
+    def __call__(self, done: float, text: str, left: float | None = None) -> None: ...
 
 
 @contextmanager
-def progress(total: float, unit: str) -> Iterator[Callable[[float, str], None]]:
-    """A line with a bar, `done/total unit`, a text and the time left, where standard error is a terminal.
+def progress(total: float, unit: str) -> Iterator[Show]:
+    """A line that is as wide as the terminal at most: `done/total unit`, a bar, a text and the time left.
 
-    The function that it gives moves the line to `done` (of the total) and says `text` beside it.
+    Where standard error is no terminal it is printed at most every 5 seconds, without bar and time.
     """
+
+    def count(done: float) -> str:
+        return f"{done:.0f}{f'/{total:.0f}' if math.isfinite(total) else ''} {unit}"
+
     if not sys.stderr.isatty():
-        yield lambda done, text: None
+        last = time.monotonic()
+
+        def log(done: float, text: str, left: float | None = None) -> None:
+            nonlocal last
+            if time.monotonic() - last >= SECONDS:
+                print(f"{count(done)}: {text}", file=sys.stderr, flush=True)
+                last = time.monotonic()
+
+        yield log
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
+    shrinks = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     columns = (
-        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
-        BarColumn(bar_width=20),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[count]}"),
+        BarColumn(bar_width=12),
+        TextColumn("{task.description}", markup=False, table_column=shrinks),
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done, text: bar.update(task, completed=done, description=text)
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, expand=True, speed_estimate_period=3600) as bar:
+        task = bar.add_task("", total=1.0, count=count(0))
+
+        def show(done: float, text: str, left: float | None = None) -> None:
+            bar.update(task, completed=done / total if left is None else 1 - left, description=text, count=count(done))
+
+        yield show
 
 
 def epoch_text(record: dict[str, Any]) -> str:

@@ -52,7 +52,12 @@ def answer(lab: Lab) -> Answer:
         f"{data['train_examples']:,} examples for {summary['best_epoch']} epochs and tested once: "
         f"{percent(test.value)} of {tested:,} test images are right."
     )
-    return Answer([lead, against_validation(validation, test)], [folder / "best" / "plots" / "curves.png"], table)
+    links = [
+        ("The best run's own page", folder / "best" / "report.html"),
+        ("The sweep's own page", folder / "report.html"),
+    ]
+    pictures = [folder / "best" / "plots" / "curves.png"]
+    return Answer([lead, against_validation(validation, test)], pictures, table, links)
 
 
 def against_validation(validation: Share, test: Share) -> str:

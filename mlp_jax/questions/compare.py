@@ -55,16 +55,26 @@ def listed(names: Sequence[str]) -> str:
 
 
 def race(what: str, samples: Mapping[str, Sample]) -> str:
-    """Who leads, who cannot be told apart from the leader, and who is behind, by mean share, in one sentence."""
+    """Who is first by mean share, and by how much the others are behind, ± two standard errors of the difference."""
     order = sorted(samples, key=lambda name: -mean(samples[name]))
     leader, others = order[0], order[1:]
-    signs = {name: compare(samples[leader], samples[name]).sign for name in others}
-    ties = [name for name in others if signs[name] == 0]
-    behind = [name for name in others if signs[name] != 0]
+    found = {name: compare(samples[leader], samples[name]) for name in others}
+
+    def gaps(names: Sequence[str]) -> str:
+        return listed([f"{name} by {interval(found[name])}" for name in names])
+
+    ties = [name for name in others if found[name].sign == 0]
+    behind = [name for name in others if found[name].sign != 0]
+    first = f"{leader} leads with {mean_sd(samples[leader])}"
     if not behind:
-        return f"{what}: no difference beyond two standard errors between {listed(order)}."
-    opening = f"{what}: {leader} leads with {mean_sd(samples[leader])}"
-    if ties:
-        opening = f"{what}: {leader} ({mean_sd(samples[leader])}) cannot be told apart from {listed(ties)}"
-    gaps = [f"{name} by {points(mean(samples[leader]) - mean(samples[name]))}" for name in behind]
-    return f"{opening}; behind are {listed(gaps)}." if len(gaps) > 1 else f"{opening}; behind is {gaps[0]}."
+        return (
+            f"{what}: no difference beyond two standard errors. {first}; behind, each within its error: {gaps(ties)}."
+        )
+    text = f"{what}: {first}; behind beyond two standard errors: {gaps(behind)}."
+    return f"{text} Not told apart from {leader}, as the interval holds 0: {gaps(ties)}." if ties else text
+
+
+def interval(found: Compared) -> str:
+    """A difference ± two standard errors: '0.53 ± 0.20 points'; without the error where it is unknown."""
+    error = f" ± {200 * found.error:.2f}" if math.isfinite(found.error) else ""
+    return f"{100 * found.difference:.2f}{error} points"

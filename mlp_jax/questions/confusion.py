@@ -30,7 +30,8 @@ def answer(lab: Lab) -> Answer:
         for index, name in enumerate(names)
     ]
     pictures = [folder / "plots" / f"{n}.png" for n in ("confusion_matrix", "mistakes_by_cell", "mistakes")]
-    return Answer([hardest(names, matrix), confused(names, matrix)], pictures, table)
+    links = [("The best run's own page, with the mistakes of every cell", folder / "report.html")]
+    return Answer([hardest(names, matrix), confused(names, matrix)], pictures, table, links)
 
 
 def hardest(names: Sequence[str], matrix: np.ndarray) -> str:

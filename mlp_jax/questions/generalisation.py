@@ -1,6 +1,7 @@
 """Training against test accuracy over all trials of the sweep."""
 
 from collections.abc import Sequence
+from itertools import compress
 from statistics import mean, stdev
 
 import numpy as np
@@ -11,7 +12,7 @@ from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.questions.sweep import swept
 from mlp_jax.reports import plots
 from mlp_jax.reports.html import percent
-from mlp_jax.reports.insights import ranks
+from mlp_jax.reports.insights import at_chance, ranks
 
 TITLE = "Training against test accuracy"
 QUESTION = "Do runs that fit the training set better also do better on the test set, and how large is the gap?"
@@ -22,17 +23,34 @@ def answer(lab: Lab) -> Answer:
     """One dot a trial, at the epoch that validation chose; nothing is chosen by these test figures."""
     trials = [t for t in read_lines(swept(lab) / "trials.jsonl") if t.get("test/accuracy") is not None]
     train, test = ([float(trial[f"{name}/accuracy"]) for trial in trials] for name, _ in PARTS)
-    path = lab.pictures("generalisation") / "train_against_test.png"
-    plots.scatter(train, test, "training accuracy", "test accuracy", path, f"{len(trials)} trials of the sweep")
+    guesses = [at_chance(value, len(lab.dataset.class_names)) for value in train]
+    path, title = lab.pictures("generalisation") / "train_against_test.png", f"{len(trials)} trials of the sweep"
+    plots.scatter(train, test, "training accuracy", "test accuracy", path, title, guesses)
     table = []
     for parameter in ("activation", "init", "weight_decay"):
         for value in sorted({str(trial["parameters"][parameter]) for trial in trials}):
             own = [trial for trial in trials if str(trial["parameters"][parameter]) == value]
-            first = {"trials with": f"{parameter} = {value}", "trials": len(own)}
-            means = {f"{part} accuracy": mean(trial[f"{name}/accuracy"] for trial in own) for name, part in PARTS}
+            learned = [trial for trial in own if not at_chance(trial["train/accuracy"], len(lab.dataset.class_names))]
+            first = {"trials with": f"{parameter} = {value}", "trials": len(own), "at chance": len(own) - len(learned)}
+            means = {
+                f"{part} accuracy": mean(trial[f"{name}/accuracy"] for trial in learned) if learned else None
+                for name, part in PARTS
+            }
             table.append({**first, **means})
     note = "Training accuracy is counted while training, over the epoch that validation chose, so it lags a little."
-    return Answer([gap(train, test), order(train, test), note], [path], table)
+    fit, tested = (list(compress(values, [not guess for guess in guesses])) for values in (train, test))
+    links = [("The sweep's own page", swept(lab) / "report.html")]
+    return Answer([gap(fit, tested), order(fit, tested), *apart(guesses), note], [path], table, links)
+
+
+def apart(guesses: Sequence[bool]) -> list[str]:
+    """A sentence on the trials that are no better than guessing, if there are any."""
+    if not any(guesses):
+        return []
+    return [
+        f"{sum(guesses)} of the {len(guesses)} trials fit the training set no better than guessing; they are left out "
+        "of these figures and of the table's means, and are grey in the picture."
+    ]
 
 
 def gap(train: Sequence[float], test: Sequence[float]) -> str:

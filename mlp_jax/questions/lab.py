@@ -34,11 +34,12 @@ DIVERGED = "diverged.json"  # in it the records of one that diverged
 
 
 class Answer(NamedTuple):
-    """What a question leaves: sentences on what is seen, PNG files, and a table whose rows share their keys."""
+    """What a question leaves: sentences on what is seen, PNG files, a table whose rows share their keys, and pages."""
 
     sentences: Sequence[str]
     pictures: Sequence[Path]
     table: Sequence[Mapping[str, Any]]
+    links: Sequence[tuple[str, Path]] = ()  # a text, and the page that it leads to
 
 
 class Lab:
@@ -47,11 +48,11 @@ class Lab:
     Questions whose runs are the same share them: a network is found again by config, seed, epochs and data.
     """
 
-    def __init__(self, config: ConfigDict, folder: Path) -> None:
+    def __init__(self, config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> None:
         self.config, self.folder = config, folder
         self.budget = BUDGETS[config.budget]
         self.base = trial_config(config, {"num_epochs": self.budget.epochs, "resume": "strict"})  # of every run
-        self.dataset = load_for(config, folder)
+        self.dataset = dataset or load_for(config, folder)
         self._populations: dict[str, Population] = {}
 
     def other_dataset(self) -> Dataset:

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import product
+from statistics import mean
+
+import numpy as np
 
 from mlp_jax.questions.compare import versus
-from mlp_jax.questions.lab import Answer, Lab, accuracies, accuracy, curves, diverged, network, row
+from mlp_jax.questions.lab import Answer, Lab, accuracies, curves, diverged, network, row
 from mlp_jax.reports import plots
 from mlp_jax.reports.html import spoken
 
@@ -19,15 +22,15 @@ Rates = Mapping[str, float]  # loss -> learning rate
 
 
 def answer(lab: Lab) -> Answer:
-    """Both losses over seeds: at the config's learning rate, then each at the best of several of the first seed."""
+    """Both losses over seeds: at the config's learning rate, then each at the best of several, by their means."""
     usual = lab.base.learning_rate
     rates = [float(f"{factor * usual:.3g}") for factor in FACTORS]
-    first = lab.train(_runs(product(LOSSES, rates)), seeds=1)
-    found = {loss: {rate: accuracy(first[_name(loss, rate)][0]) for rate in rates} for loss in LOSSES}
+    runs = lab.train(_runs(product(LOSSES, rates)))
+    tried = {loss: {rate: accuracies(runs[_name(loss, rate)]) for rate in rates} for loss in LOSSES}
+    found = {loss: {rate: mean(sample) for rate, sample in by_rate.items()} for loss, by_rate in tried.items()}
     equal: Rates = dict.fromkeys(LOSSES, usual)
     own: Rates = {loss: best_rate(found[loss]) for loss in LOSSES}
     wanted = dict.fromkeys([*equal.items(), *own.items()])
-    runs = lab.train(_runs(wanted))
 
     def panel(chosen: Rates, title: str) -> plots.Panel:
         lines = curves({spoken(loss): runs[_name(loss, rate)] for loss, rate in chosen.items()})
@@ -37,11 +40,13 @@ def answer(lab: Lab) -> Answer:
         (a, first), (b, second) = ((spoken(loss), runs[_name(loss, rate)]) for loss, rate in chosen.items())
         return versus(what, a, accuracies(first), b, accuracies(second))
 
-    choice = {spoken(loss): (rates, list(found[loss].values())) for loss in LOSSES}
+    choice = {spoken(loss): (rates, np.array(list(tried[loss].values())).T) for loss in LOSSES}
     panels = [
         panel(equal, f"All else equal (learning rate {usual:g})"),
         panel(own, "Each at its own best rate"),
-        plots.Panel(choice, "learning rate", "validation accuracy", "The choice, first seed", log_x=True, percent=True),
+        plots.Panel(
+            choice, "learning rate", "validation accuracy", "The choice, over all seeds", log_x=True, percent=True
+        ),
     ]
     table = [row(runs[_name(loss, rate)], loss=spoken(loss), **{"learning rate": rate}) for loss, rate in wanted]
     sentences = [

@@ -65,8 +65,9 @@ def answer(lab: Lab) -> Answer:
     ]
     names = ("history", "parallel_coordinates", "importance", "separators")
     pictures = [folder / "plots" / f"{name}.png" for name in names]
-    sentences = [best_of(finished), weight_of(importance, insights.correlations(trials))]
-    return Answer([*sentences, insights.poor_sentences(trials)], pictures, table)
+    weight = weight_of(importance, insights.correlations(trials))
+    sentences = [best_of(finished), weight, insights.certainty(trials), insights.poor_sentences(trials)]
+    return Answer(sentences, pictures, table, [("The sweep's own page", folder / "report.html")])
 
 
 def ranked(trials: Sequence[insights.Trial]) -> list[tuple[insights.Trial, float]]:
@@ -97,6 +98,6 @@ def weight_of(importance: Mapping[str, Any], correlations: Mapping[str, float | 
     _, value, strongest = known[0]
     side = "higher" if value > 0 else "lower"
     return (
-        f"Most of the differences are explained by {names}; the strongest rank correlation is that of {strongest}, "
-        f"with {side} accuracy ({value:+.2f})."
+        f"To a random forest most differences are explained by {names}; the strongest rank correlation is that of "
+        f"{strongest}, with {side} accuracy ({value:+.2f})."
     ).replace("-0.", "−0.")

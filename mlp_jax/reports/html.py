@@ -15,6 +15,7 @@ import numpy as np
 
 from mlp_jax.errors import as_flags, is_number
 from mlp_jax.files.workdir import plain, write_bytes
+from mlp_jax.reports.plots import DPI
 
 Json = Mapping[str, Any]
 
@@ -109,6 +110,13 @@ def command_line(config: Json, defaults: Json) -> str:
     return shlex.join(["python", "main.py", *as_flags({name: config[name] for name in differing})])
 
 
+def pre(*commands: str) -> Html:
+    """Commands of a shell, one after another, to be pasted; a line breaks between arguments only."""
+    words = [[shlex.quote(word) for word in shlex.split(command)] for command in commands]
+    spans = [tag("span", word) for words_of_one in words for word in ["&&", *words_of_one]][1:]
+    return tag("pre", Html(" ".join(spans)))
+
+
 def _differing(config: Json, defaults: Json) -> list[str]:
     usual = plain(defaults)
     return [name for name, value in config.items() if name not in usual or usual[name] != value]
@@ -150,16 +158,18 @@ def facts(rows: Mapping[str, str]) -> Html:
 
 
 def config_table(config: Json, defaults: Json) -> Html:
-    """Every field, those that differ from the defaults first and with the default beside them."""
+    """The fields that differ from the defaults, with the default beside them; all others folded away below."""
     differing = _differing(config, defaults)
-    lines = []
-    for name in sorted(config, key=lambda name: name not in differing):
-        differs = name in differing
-        default = number(defaults[name]) if differs and name in defaults else ""
-        cells = tag("th", name, scope="row"), tag("td", number(config[name])), tag("td", default)
-        lines.append(tag("tr", *cells, class_="differs" if differs else None))
-    heads = tag("tr", tag("th", "field"), tag("th", "value"), tag("th", "default, where it differs"))
-    return tag("table", tag("thead", heads), tag("tbody", *lines))
+    lines = [
+        tag("tr", tag("th", name, scope="row"), tag("td", number(config[name])),
+            tag("td", number(defaults[name]) if name in defaults else ""), class_="differs")
+        for name in differing
+    ]  # fmt: skip
+    head = tag("thead", tag("tr", tag("th", "field"), tag("th", "value"), tag("th", "default")))
+    others = {name: number(value) for name, value in config.items() if name not in differing}
+    folded = tag("details", tag("summary", f"{len(others)} fields as the defaults have them"), facts(others))
+    shown = tag("table", head, tag("tbody", *lines)) if lines else tag("p", "Every field is as the defaults have it.")
+    return tag("div", shown, *([folded] if others else []))
 
 
 def bar(value: float | None, kind: str = "", scale: float = 5.0, text: str = "") -> Html:
@@ -176,8 +186,10 @@ def button(name: str, text: str, **attributes: object) -> Html:
 
 
 def picture(path: Path) -> Html:
-    """A PNG file inside the page."""
-    return tag("figure", tag("img", src=_uri(path.read_bytes()), alt=path.stem.replace("_", " ")))
+    """A PNG file inside the page, as large as it was drawn, so that its letters have the size of the page's."""
+    png = path.read_bytes()
+    width = int.from_bytes(png[16:20], "big") * 96 / DPI  # the width that its header says, in pixels of CSS
+    return tag("figure", tag("img", src=_uri(png), alt=path.stem.replace("_", " "), style=f"width:{width:.0f}px"))
 
 
 def tiny_png(pixels: np.ndarray) -> str:

@@ -18,6 +18,7 @@ Trial = Mapping[str, Any]
 
 POOR = 0.65  # validation accuracy below which a run is called poor
 CHANCE = 0.01  # a separator is believed where chance would give as strong a one less often than this
+AT_CHANCE = 0.05  # of the way from guessing to always right: who gets no further has learned nothing
 FEW_VALUES = 7  # a number that takes so few values is treated as a choice
 
 
@@ -50,13 +51,15 @@ class Axis(NamedTuple):
     """A parallel-coordinates axis: every trial's place in 0 … 1, and the ticks as (place, text).
 
     `band` is the half width of one choice on an axis of choices, 0 on an axis of numbers; the trials of one choice
-    are spread over its band by score, poor ones below. A missing number sits on the tick «–».
+    are spread over its band by score, poor ones below. A missing number sits on the tick «–». `log` says whether an
+    axis of numbers is logarithmic.
     """
 
     name: str
     places: list[float]
     ticks: list[tuple[float, str]]
     band: float
+    log: bool = False
 
 
 # ---- trials
@@ -74,6 +77,11 @@ def score(trial: Trial) -> float | None:
 def is_accuracy(trials: Sequence[Trial]) -> bool:
     """Whether the scores are shares of 1."""
     return any(trial.get("val/accuracy") is not None for trial in trials)
+
+
+def at_chance(accuracy: float, classes: int) -> bool:
+    """Whether an accuracy is hardly above that of guessing among `classes`: (accuracy − 1/k)/(1 − 1/k) < 0.05."""
+    return (accuracy - 1 / classes) / (1 - 1 / classes) < AT_CHANCE
 
 
 def text(value: object) -> str:
@@ -138,6 +146,38 @@ def _correlation(a: Sequence[Any], b: Sequence[Any]) -> float | None:
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     return float(np.corrcoef(x, y)[0, 1])
+
+
+def chances(trials: Sequence[Trial], larger_is_better: bool = True) -> dict[str, float]:
+    """For every varying parameter: how often scores that do not depend on it would differ as much between its values.
+
+    Kruskal's and Wallis's test over finished and diverged trials, the latter below all others, times the number of
+    parameters (Bonferroni); a number of many values counts by its four ranges. 1 where nothing can be said.
+    """
+    from scipy.stats import kruskal
+
+    ended = [trial for trial in trials if trial.get("status") in ("finished", "diverged")]
+    order, names = score_order(ended, larger_is_better), parameters(ended)[0]
+    found = {}
+    for name in names:
+        values = np.array(_choices(_column(ended, name)))
+        groups = [order[values == value] for value in sorted(set(values.tolist()))]
+        known = len(groups) > 1 and len(ended) > len(groups) and np.ptp(order) > 0
+        found[name] = min(1.0, len(names) * float(kruskal(*groups).pvalue)) if known else 1.0
+    return found
+
+
+def certainty(trials: Sequence[Trial], larger_is_better: bool = True) -> str:
+    """How far shares of importance can be trusted: which parameters matter beyond chance, in a sentence."""
+    found = chances(trials, larger_is_better)
+    count = sum(trial.get("status") in ("finished", "diverged") for trial in trials)
+    sure = [name for name, p in found.items() if p < CHANCE]
+    if not sure:
+        return f"By itself no parameter changes the result beyond chance in these {count:,} runs: the shares are hints."
+    others = "; the others' shares may be noise, or due to values that act together" if len(sure) < len(found) else ""
+    if len(sure) == 1:
+        return f"By itself {sure[0]} changes the result beyond chance{others}."
+    return f"By themselves {', '.join(sure[:-1])} and {sure[-1]} change the result beyond chance{others}."
 
 
 # ---- what separates the poor runs
@@ -257,11 +297,16 @@ def axes(trials: Sequence[Trial], metric: str, importance: Mapping[str, float | 
     return [*found, number_axis(metric, [score(trial) for trial in trials], percent=is_accuracy(trials))]
 
 
+def wide(values: Sequence[float]) -> bool:
+    """Whether numbers are positive and span a factor of 50, so that they need a logarithmic axis."""
+    return bool(values) and min(values) > 0 and max(values) / min(values) >= 50
+
+
 def number_axis(name: str, values: Sequence[float | None], percent: bool = False) -> Axis:
     """Linear, or logarithmic where the numbers are positive and span a factor of 50; missing ones at the foot."""
     known = [value for value in values if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
-    logarithmic = low > 0 and high / low >= 50
+    logarithmic = wide(known)
     scale: Callable[[float], float] = math.log10 if logarithmic else float
     span = scale(high) - scale(low) if known else 0.0
     foot = 0.1 if len(known) < len(values) else 0.0
@@ -271,7 +316,7 @@ def number_axis(name: str, values: Sequence[float | None], percent: bool = False
 
     marks = (_decades if logarithmic else _round_numbers)(low, high) if known else []
     ticks = [(place(mark), f"{100 * mark:.4g} %" if percent else text(float(mark))) for mark in marks]
-    return Axis(name, [place(value) for value in values], [(0.0, "–")] * (foot > 0) + ticks, 0.0)
+    return Axis(name, [place(value) for value in values], [(0.0, "–")] * (foot > 0) + ticks, 0.0, logarithmic)
 
 
 def _decades(low: float, high: float) -> list[float]:

@@ -51,12 +51,14 @@ class Panel(NamedTuple):
 # ---- files, figures, labels
 
 
-def new_figure(width: float, height: float, columns: int = 1, **options: Any) -> "tuple[Figure, list[Axes]]":
+def new_figure(
+    width: float, height: float, columns: int = 1, rows: int = 1, **options: Any
+) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=PAPER)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr,call-arg]
-    return figure, list(figure.subplots(1, columns, squeeze=False, **options).ravel())
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).ravel())
 
 
 def save(figure: "Figure", path: str | Path | None) -> "Figure":
@@ -372,9 +374,16 @@ def confusion_matrix(
 
 
 def lines(panels: Sequence[Panel], path: str | Path) -> None:
-    """Panels side by side, one colour a label in all of them; several seeds give their mean in a band of ± sd."""
+    """Panels in pairs, one colour a label in all of them; several seeds give their mean in a band of ± sd.
+
+    No figure is wider than a page, so that its letters stay as large as the page's.
+    """
     labels = list(dict.fromkeys(label for panel in panels for label in panel.groups))
-    figure, every = new_figure(max(7.6, 5.1 * len(panels)), 4.3, len(panels))
+    columns, pairs = min(2, len(panels)), -(-len(panels) // 2)
+    figure, every = new_figure((7.6, 11.2)[columns - 1], 4.0 * pairs + 0.3, columns, pairs)
+    every, spare = every[: len(panels)], every[len(panels) :]
+    for axes in spare:
+        axes.axis("off")
     for axes, panel in zip(every, panels, strict=True):
         for label, (x, y) in panel.groups.items():
             place = labels.index(label)
@@ -398,7 +407,12 @@ def lines(panels: Sequence[Panel], path: str | Path) -> None:
             whole_numbers(axes.xaxis)
     drawn = {text: handle for axes in every for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     if len(drawn) > 1:
-        legend(figure, 10.5, handles=list(drawn.values()), labels=list(drawn), loc="outside right center")
+        named = {"handles": list(drawn.values()), "labels": list(drawn)}
+        if spare:
+            legend(spare[0], 12, **named, loc="center")
+        else:
+            longest = max(map(len, drawn))
+            legend(figure, 11, **named, loc="outside lower center", ncols=max(1, min(len(drawn), 90 // (longest + 8))))
     save(figure, path)
 
 
@@ -431,16 +445,32 @@ def bars(
 
 
 def scatter(
-    x: Sequence[float | None], y: Sequence[float | None], xlabel: str, ylabel: str, path: str | Path, title: str = ""
+    x: Sequence[float | None],
+    y: Sequence[float | None],
+    xlabel: str,
+    ylabel: str,
+    path: str | Path,
+    title: str = "",
+    apart: Sequence[bool] = (),
 ) -> None:
-    """One dot a run with the diagonal x = y, both axes shares of 1 (training against test accuracy)."""
-    figure, (axes,) = new_figure(6.2, 5.4)
+    """One dot a run with the diagonal x = y, both axes shares of 1 (training against test accuracy).
+
+    Runs that `apart` marks have learned nothing: they are grey.
+    """
+    figure, (axes,) = new_figure(7.6, 6.0)
     both = np.column_stack([floats(x), floats(y)]).reshape(-1, 2)
-    both = both[np.isfinite(both).all(axis=1)]
+    known = np.isfinite(both).all(axis=1)
+    colors = np.where(np.array(apart, bool) if len(apart) else np.zeros(len(both), bool), GREY, BLUE)
+    both, colors = both[known], colors[known]
     if len(both):
         ends = both.min() - 0.02, both.max() + 0.02
         axes.plot(ends, ends, color=GREY, linewidth=1.2, linestyle=DASHED, zorder=1)
-        axes.scatter(both[:, 0], both[:, 1], s=26, color=BLUE, alpha=0.55, linewidth=0)
+        for color, label in ((BLUE, "above chance"), (GREY, "at chance")):
+            own = both[colors == color]
+            if len(own):
+                axes.scatter(own[:, 0], own[:, 1], s=26, color=color, alpha=0.55, linewidth=0, label=label)
+        if (colors == GREY).any():
+            legend(axes, loc="upper left")
         note(axes, "equal", (ends[1], ends[1]), (-8, 0), ha="right", color=MUTED)
     else:
         message(axes, "no finished run")

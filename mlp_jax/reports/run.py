@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
 from mlp_jax.errors import is_number
 from mlp_jax.files.workdir import plain, read_config, read_if_there, read_lines
-from mlp_jax.reports import plots
+from mlp_jax.metrics import chosen
+from mlp_jax.reports import insights, plots
 from mlp_jax.reports.html import (
     Html,
     Json,
@@ -23,6 +25,7 @@ from mlp_jax.reports.html import (
     number,
     percent,
     picture,
+    pre,
     seconds,
     spoken,
     table,
@@ -31,7 +34,8 @@ from mlp_jax.reports.html import (
     write_page,
 )
 
-PARTS = {"train": ("training", "#9aa3ae"), "val": ("validation", plots.BLUE)}
+OF_CELL = 24  # mistakes kept of a cell of the confusion matrix; a cell has fewer unless a network is poor
+PARTS = {"train": ("training", "var(--grey)"), "val": ("validation", "var(--good)")}
 
 
 # ---- what a run writes for its pictures
@@ -58,8 +62,9 @@ def evaluation(
     """The content of evaluation.json, from which every picture of images can be drawn again without the dataset.
 
     `matrix` (k, k) has true classes as rows; `scores` maps precision, recall and f1 to one number a class; `samples`
-    are training images with their labels. Kept are 5 samples a class, the 20 most confident mistakes and the 3 most
-    confident of every cell. Without an `image_shape` there are no pictures: no samples, and mistakes without pixels.
+    are training images with their labels. Kept are 5 samples a class, the 20 most confident mistakes and the
+    `OF_CELL` most confident of every cell. Without an `image_shape` there are no pictures: no samples, and mistakes
+    without pixels.
     """
     images, true, predicted, probability = map(np.asarray, predictions)
     wrong = np.flatnonzero(true != predicted)
@@ -67,7 +72,7 @@ def evaluation(
     for place, i in enumerate(wrong[np.argsort(-probability[wrong], kind="stable")]):
         cell = int(true[i]), int(predicted[i])
         of_cell[cell] += 1
-        if place < 20 or of_cell[cell] <= 3:
+        if place < 20 or of_cell[cell] <= OF_CELL:
             row = {"index": i, "true": cell[0], "predicted": cell[1], "probability": float(probability[i])}
             mistakes.append(row | ({"pixels": _packed(images[i])} if image_shape else {}))
     sample_images, labels = map(np.asarray, samples)
@@ -137,6 +142,9 @@ def write_run_report(folder: str | Path, defaults: Json, summary: Json | None = 
     if wanted != used:
         fallback = f"Trained on {spoken(used)}: {spoken(wanted)} could not be loaded."
         body.append(tag("p", fallback, class_="banner", role="alert"))
+    hint = hint_at_chance(config, records, len(found["class_names"])) if found else ""
+    if hint:
+        body.append(tag("p", hint, class_="banner", role="alert"))
     body += [_tiles(records, summary, config), *_curves(data["lines"])]
     if "seeds" in summary:
         body += [tag("h2", "Every seed", id="seeds"), table([{"seed": row["seed"], **row} for row in summary["seeds"]])]
@@ -149,7 +157,7 @@ def write_run_report(folder: str | Path, defaults: Json, summary: Json | None = 
         tag("h2", "Configuration", id="configuration"),
         config_table(config, defaults),
         tag("h2", "How to reproduce it", id="reproduce"),
-        tag("pre", command_line(config, defaults)),
+        pre(command_line(config, defaults)),
         tag("p", same, class_="muted"),
         tag("h2", "Machine and versions", id="machine"),
         _summary_table(summary) if summary else tag("p", "The run has not finished: there is no summary.json."),
@@ -182,6 +190,51 @@ def _what_was_trained(config: Json, records: Sequence[Json], summary: Json, foun
     chosen = "the last" if summary.get("val/accuracy") is None else "the best on validation"
     epoch = summary.get("best_epoch", len(records))
     return f"{text} The parameters after epoch {epoch}, {chosen}, get {tested} of the test set right."
+
+
+def hint_at_chance(config: Json, records: Sequence[Json], classes: int) -> str:
+    """What likely keeps a run from learning, by its config, where its best epoch is no better than guessing; else ''.
+
+    Judged on validation, without it on the last epoch's training examples.
+    """
+    if not records or classes < 2:
+        return ""
+    best = chosen(records)
+    part = "training" if best.get("val/accuracy") is None else "validation"
+    reached: Any = best.get({"training": "train/accuracy", "validation": "val/accuracy"}[part])
+    if not is_number(reached) or not insights.at_chance(reached, classes):
+        return ""
+    causes = _likely_causes(config)
+    likely = f"Likely {'causes' if len(causes) > 1 else 'cause'}: {'; '.join(causes)}" if causes else _NO_CAUSE
+    return f"This is no better than guessing among {classes} classes ({percent(reached)} on {part}). {likely}."
+
+
+ADAPTIVE = ("rmsprop", "adam", "nadam")  # their updates have the size of the learning rate, whatever the gradient's
+_NO_CAUSE = "Try another learning_rate, another init, or fewer hidden layers"
+
+
+def _likely_causes(config: Json) -> list[str]:
+    """Fields whose values are known to keep a network from learning, each with what to try."""
+    depth, init, activation = len(config["hidden_sizes"]), config["init"], config["activation"]
+    rate, decay = config["learning_rate"], config.get("weight_decay", 0)
+    low, usual, high = (1e-5, 0.001, 0.02) if config["optimizer"] in ADAPTIVE else (1e-3, 0.05, 0.5)
+    better = "he" if activation == "relu" else "xavier"
+    causes = []
+    if depth and init == "zeros":
+        causes.append(f"init=zeros gives all units of a layer the same gradient (try {better})")
+    if depth > 1 and init == "random":
+        small = f"init=random with init_scale={config.get('init_scale', 0.01):g}"
+        causes.append(f"{small} lets what passes through {depth} hidden layers fade (try {better})")
+    if decay >= 0.05 and not config.get("decoupled_weight_decay"):
+        causes.append(f"weight_decay={decay:g} holds the weights near zero (try 0.0005)")
+    if rate >= high or rate <= low:
+        size = "large" if rate >= high else "small"
+        causes.append(f"learning_rate={rate:g} is {size} for {spoken(config['optimizer'])} (try {usual:g})")
+    if depth > 3 and activation == "sigmoid":
+        causes.append(f"gradients fade through {depth} layers of sigmoid (try fewer, or relu)")
+    elif depth > 8 and config.get("norm", "none") == "none":
+        causes.append(f"{depth} hidden layers are many for a plain network (try 3)")
+    return causes
 
 
 def _mean_sd(summary: Json, name: str) -> str:
@@ -298,9 +351,7 @@ def _confusion_section(found: Json, seeds: bool) -> list[Html]:
     said = f"{right:,} of {total:,} {_rows_are(found)} of the {found['split']} set are right"
     said = f"{said} ({percent(right / total)})." if total else f"{said}."
     said = f"Of the first seed's network: {said}" if seeds else said
-    hint = (
-        "Blue cells are right, orange ones wrong; point at a cell for its sentence, click it for its surest mistakes."
-    )
+    hint = "Blue cells are right, orange ones wrong; point at a cell for its sentence, click it for its mistakes."
     return [
         tag("h2", "Confusion matrix", id="confusion"),
         tag("p", f"{said} {hint}"),
@@ -366,7 +417,10 @@ def _summary_table(summary: Json) -> Html:
 
 
 class Section(NamedTuple):
-    """One question with its answer; `pictures` are PNG files, the rows of `table` share their keys."""
+    """One question with its answer; `pictures` are PNG files, the rows of `table` share their keys.
+
+    `links` are texts with the pages that they lead to, by their paths from this page's folder.
+    """
 
     title: str
     question: str
@@ -374,6 +428,7 @@ class Section(NamedTuple):
     sentences: Sequence[str]
     pictures: Sequence[Path]
     table: Sequence[Mapping[str, Any]]
+    links: Sequence[tuple[str, str]] = ()
 
 
 def write_questions_report(path: str | Path, title: str, lead: str, sections: Sequence[Section], facts: Json) -> Path:
@@ -385,9 +440,10 @@ def write_questions_report(path: str | Path, title: str, lead: str, sections: Se
             tag("h2", f"{place}. {section.title}", id=f"s{place}"),
             tag("p", section.question, class_="muted"),
             tag("p", " ".join(section.sentences)),
+            *(tag("p", tag("a", text, href=quote(page))) for text, page in section.links),
             *(picture(Path(file)) for file in section.pictures),
             *([table(section.table)] if section.table else []),
-            *([tag("pre", section.command)] if section.command else []),
+            *([pre(section.command)] if section.command else []),
         ]
     body += [tag("h2", "How it was made", id="facts"), _summary_table(facts)]
     return write_page(Path(path), title, body, {})

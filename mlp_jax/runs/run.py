@@ -28,7 +28,7 @@ from mlp_jax.lanes.placement import Placement, fetch, placements
 from mlp_jax.metrics import chosen
 from mlp_jax.reports import run as report
 from mlp_jax.runs import cluster, resume, runtime
-from mlp_jax.runs.config import FILE, changed_fields, complete, fingerprint, from_json, to_json, write
+from mlp_jax.runs.config import FILE, changed_fields, checked, complete, fingerprint, from_json, to_json, write
 from mlp_jax.runs.resume import CARD, CHECKPOINTS
 from mlp_jax.runs.seeds import mean_records, summarize, train_seeds
 from mlp_jax.runs.signals import interrupted, interruptible, signals
@@ -38,19 +38,20 @@ SUMMARY = "summary.json"
 SHOWN = (SUMMARY, "metrics.jsonl", "evaluation.json")  # what a finished run has, made from its last checkpoint
 
 
-def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[str, Any]:
+def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dict[str, Any]:
     """Trains what `config` says in the workdir `folder`, or goes on where it was; returns the summary.
 
-    Arrays of the caller's own, `data`, take the place of `config.dataset`. A finished run is left as it is. Raises
-    `Diverged` (exit status 1) when a loss is not finite and `Interrupted` after a signal, both with the checkpoint on
-    disk that a resume starts from.
+    A finished run is left as it is. `dataset` is the run's data where they are loaded already. Raises `Diverged` (exit
+    status 1) when a loss is not finite and `Interrupted` after a signal, both with the checkpoint on disk that a resume
+    starts from.
     """
+    config = checked(config)
     summary = _finished(config, folder)
     view = f"{summary is not None} {fingerprint(config)} {config.mesh}"
     cluster.agree("their config or their view of the workdir", view)
     if summary is not None:
         try:
-            print(f"{folder} is finished: {_result(summary)}")
+            print(f"{folder} is finished: {_result(summary)}; see {folder / 'report.html'}")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{folder / SUMMARY}: not as a run wrote it: {error!r}") from error
         return summary
@@ -58,7 +59,7 @@ def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[s
     # Before the folder is made: an error leaves nothing behind. Of several processes the first downloads.
     if not first:
         cluster.together("the data is there")
-    dataset = data or load_for(config, folder)
+    dataset = dataset or load_for(config, folder)
     if first:
         cluster.together("the data is there")
     cluster.agree("their data", dataset.fingerprint)
@@ -72,7 +73,12 @@ def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[s
         runtime.announce(folder)
         summary = _train_and_test(config, folder, dataset)
     if first:
-        print(f"{folder}: {_result(summary)}")
+        hint = report.hint_at_chance(
+            config.to_dict(), workdir.read_lines(folder / "metrics.jsonl"), len(dataset.class_names)
+        )
+        if hint:
+            print(f"{folder}: {hint}", file=sys.stderr)
+        print(f"{folder}: {_result(summary)}; see {folder / 'report.html'}")
     return summary
 
 
@@ -293,9 +299,15 @@ def _decide(stopped: bool, due: bool) -> tuple[bool, bool]:
 
 
 def _result(summary: dict[str, Any]) -> str:
-    parts = [summary["dataset"]]
+    several = "seeds" in summary
+    parts = [summary["dataset"], *([f"mean ± sd of {len(summary['seeds'])} seeds"] if several else [])]
+
+    def figure(name: str) -> str:
+        return f"{summary[name]:.2%}" + (f" ± {summary[f'{name}/sd']:.2%}" if several else "")
+
     if summary["val/accuracy"] is not None:
-        parts.append(f"validation {summary['val/accuracy']:.2%} at epoch {summary['best_epoch']}")
+        at = "" if several else f" at epoch {summary['best_epoch']}"  # every seed has its own
+        parts.append(f"validation {figure('val/accuracy')}{at}")
     if summary["test/accuracy"] is not None:
-        parts.append(f"test {summary['test/accuracy']:.2%}")
+        parts.append(f"test {figure('test/accuracy')}")
     return ", ".join(parts) + f" ({summary['seconds']:.1f} s of training)"

@@ -62,7 +62,8 @@ def restore(folder: Path, config: ConfigDict, dataset: Dataset, population: Popu
 def _best_so_far(members: list[Member]) -> str:
     accuracies = [chosen(member.records)["val/accuracy"] for member in members if member.lane is not None]
     known = [accuracy for accuracy in accuracies if accuracy is not None]
-    return f"val {mean(known):.2%}" if known else ""
+    spread = f" ± {stdev(known):.2%}" if len(known) > 1 else ""
+    return f"val {mean(known):.2%}{spread}" if known else ""
 
 
 def mean_records(members: list[Member]) -> list[Record]:

@@ -128,7 +128,7 @@ BAD = {
     "sample_weight: -1.0 is not": {"sample_weight": [1, -1, 1, 1]},
     "sample_weight: nan is not": {"sample_weight": [1, np.nan, 1, 1]},
     "sample_weight: inf is not": {"sample_weight": [1, np.inf, 1, 1]},
-    "sample_weight: all 0": {"sample_weight": [0, 0, 0, 0]},
+    "sample_weight: every weight is zero": {"sample_weight": [0, 0, 0, 0]},
     "sample_weight: of shape (3,)": {"sample_weight": [1, 1, 1]},
     "sample_weight: no array": {"sample_weight": ["a", "b", "c", "d"]},
 }

@@ -79,6 +79,15 @@ def test_other_images_under_the_same_labels_are_not_taken_for_those_decoded_befo
     assert_is(own(others, gz=True), others)
 
 
+def test_a_class_without_examples_is_named(own, capsys):
+    own(ARRAYS)
+    assert capsys.readouterr().err == ""
+    own(ARRAYS | {name: ARRAYS[name] + np.uint8(1) for name in ("train-labels", "t10k-labels")})
+    line = capsys.readouterr().err
+    assert "train-labels-idx1-ubyte: no example has label 0; labels count from 0" in line
+    assert line.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("stem", "array", "says"),
     [

@@ -103,14 +103,12 @@ def test_a_gradient_works_under_jit_and_vmap_with_a_traced_decay():
     ],
 )
 def test_a_mistake_is_one_line(call, words, tmp_path, monkeypatch):
-    root = sys.path[0] if not sys.path[0].endswith("tests") else ""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
-    text = "from mlp_jax.runs.defaults import get_config as base\ndef get_config():\n c = base()\n c.sweep = {}\n return c\n"
-    (tmp_path / "configs/sweep_random.py").write_text(text)
-    with pytest.raises(ValueError, match=".") as error:
+    (tmp_path / "configs/sweep_random.py").write_text("def get_config():\n    return {'sweep': {}}\n")
+    with pytest.raises(ValueError, match=r".") as error:
         call(mlp_jax.init(jax.random.key(0), (4, 3)))
-    assert isinstance(error.value, UserError), root
+    assert isinstance(error.value, UserError)
     assert "\n" not in str(error.value)
     for word in words:
         assert word in str(error.value)

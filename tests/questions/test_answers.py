@@ -12,6 +12,7 @@ from mlp_jax.lanes.population import Member
 from mlp_jax.questions import QUESTIONS, answer_all, best, confusion, generalisation, mnist, samples, symmetry
 from mlp_jax.questions import sweep as sweep_question
 from mlp_jax.questions.lab import Lab
+from mlp_jax.questions.losses import LOSSES
 from mlp_jax.reports import plots
 from mlp_jax.reports.sweep import IMPORTANCE
 from mlp_jax.runs.resume import write_card
@@ -59,7 +60,7 @@ def drawn(monkeypatch):
     kept = []
     monkeypatch.setattr(plots, "lines", lambda panels, path: kept.extend(panels))
     monkeypatch.setattr(plots, "bars", lambda groups, path, *names: kept.append(groups))
-    monkeypatch.setattr(plots, "scatter", lambda x, y, *names: kept.append((x, y)))
+    monkeypatch.setattr(plots, "scatter", lambda x, y, *others: kept.append((x, y)))
     return kept
 
 
@@ -133,7 +134,15 @@ def test_each_loss_is_judged_at_the_same_rate_and_at_its_own(answer_of, drawn):
     rates = {"cross-entropy": [0.001], "squared error": [0.001, 0.01]}
     assert [(row["loss"], row["learning rate"]) for row in answer.table] == [(x, r) for x in rates for r in rates[x]]
     assert {rate for loss, rate, seed in tried if seed == 0} == {0.0003, 0.001, 0.003, 0.01}
-    assert list(drawn[2].groups["squared error"][1]) == [0.5, 0.8, 0.85, 0.88]
+    assert {(loss, seed) for loss, rate, seed in tried if rate == 0.003} == {(x, s) for x in LOSSES for s in (0, 1)}
+    np.testing.assert_array_equal(drawn[2].groups["squared error"][1], [[0.5, 0.8, 0.85, 0.88]] * 2)
+
+
+def test_the_own_best_rate_is_that_of_the_mean_over_the_seeds(answer_of, drawn):
+    """At 0.01 the first seed is the best of all, the second the worst."""
+    lucky = {(0.01, 0): 0.95, (0.01, 1): 0.3, (0.001, 0): 0.8, (0.001, 1): 0.8}
+    answer = answer_of("losses", lambda config: rows_of([0.1, lucky.get((config.learning_rate, config.seed), 0.5)]))
+    assert "a learning rate of 0.001 for cross-entropy and 0.001 for squared error" in answer.sentences[2]
 
 
 def test_the_race_is_run_to_the_first_epoch_and_to_the_best(answer_of, drawn):
@@ -147,7 +156,9 @@ def test_the_race_is_run_to_the_first_epoch_and_to_the_best(answer_of, drawn):
     answer = answer_of("optimizers", figures)
     assert answer.sentences[0].startswith("The network is a 64-128-128-128-10 ReLU net with He weights, batches of 20")
     assert "After the first epoch: Nadam leads with 70.00 ± 0.00 %" in answer.sentences[1]
-    assert "Adam (90.00 ± 0.00 %) cannot be told apart from SGD; behind are Nadam by 2.00 points" in answer.sentences[2]
+    assert "Adam leads with 90.00 ± 0.00 %; behind beyond two standard errors: Nadam by 2.00" in answer.sentences[2]
+    # Of SGD the two seeds reach 0.8 and 0.5, so their mean is 25 points behind, with an error of 0.15.
+    assert "Not told apart from Adam, as the interval holds 0: SGD by 25.00 ± 30.00 points." in answer.sentences[2]
     assert "not finite in 1 of 2 with SGD" in answer.sentences[3]
     assert {row["optimizer"]: row["learning rate"] for row in answer.table}["Nesterov momentum"] == 0.02
     assert [panel.ylabel for panel in drawn] == ["training loss", "validation accuracy"]
@@ -215,10 +226,15 @@ def test_training_and_test_accuracy_come_from_the_same_trials(answer_of, searche
     assert len(train) == len(finished)
     np.testing.assert_allclose(np.subtract(train, test), 0.03)
     assert "by 3.00 points, sd 0.00 points" in answer.sentences[0]
+    learned = [row for row in finished if row["train/accuracy"] >= 0.1 + 0.05 * 0.9]
+    assert 0 < len(learned) < len(finished)
+    assert answer.sentences[0].startswith(f"Over {len(learned)} trials")
+    assert answer.sentences[2].startswith(f"{len(finished) - len(learned)} of the {len(finished)} trials fit")
     table = {row["trials with"]: row for row in answer.table}
-    poor = [row["test/accuracy"] for row in finished if row["parameters"]["weight_decay"] == 0.5]
-    assert table["weight_decay = 0.5"]["trials"] == len(poor)
+    poor = [row["test/accuracy"] for row in learned if row["parameters"]["weight_decay"] == 0.5]
+    assert table["weight_decay = 0.5"]["trials"] - table["weight_decay = 0.5"]["at chance"] == len(poor)
     assert table["weight_decay = 0.5"]["test accuracy"] == pytest.approx(sum(poor) / len(poor))
+    assert answer.links == [("The sweep's own page", searched / "report.html")]
     assert generalisation.gap([0.5], [0.4]) == "Fewer than two trials have finished."
 
 
@@ -238,7 +254,10 @@ def test_the_three_best_are_carried_over_and_tested_once_a_network(answer_of, se
     assert [row["others test accuracy"] for row in answer.table] == [pytest.approx(0.96), None, pytest.approx(0.90)]
     assert answer.table[1]["sd of accuracy"] is None
     assert "reach 90.00 % to 96.00 % on the test images of others" in answer.sentences[0]
-    assert "the first leads with 96.00 ± 0.00 %; behind is the third by 6.00 points" in answer.sentences[1]
+    assert (
+        "the first leads with 96.00 ± 0.00 %; behind beyond two standard errors: the third by 6.00"
+        in answer.sentences[1]
+    )
     assert answer.sentences[2].startswith("The loss became not finite in 2 of 2 with the second")
     assert set(drawn[0]) == {"the first", "the third"}
 

@@ -75,10 +75,16 @@ def test_reversed_results_reverse_the_sentence_and_equal_ones_make_none(name):
 
 def test_a_race_names_the_leader_the_ties_and_those_behind():
     said = race("At the end", {"A": LOW, "B": HIGH, "C": NEAR})
-    assert said == "At the end: B (91.00 ± 1.00 %) cannot be told apart from C; behind is A by 10.00 points."
+    # Two standard errors: 2·√(1/3 + 1/3) = 1.63 points; of C with s² = 4/3 2·√(1/3 + 4/9) = 1.76.
+    assert said == (
+        "At the end: B leads with 91.00 ± 1.00 %; behind beyond two standard errors: A by 10.00 ± 1.63 points. "
+        "Not told apart from B, as the interval holds 0: C by 0.17 ± 1.76 points."
+    )
     said = race("At the end", {"A": HIGH, "B": LOW, "C": [0.7, 0.71, 0.69]})
-    assert said == "At the end: A leads with 91.00 ± 1.00 %; behind are B by 10.00 points and C by 21.00 points."
+    both = "B by 10.00 ± 1.63 points and C by 21.00 ± 1.63 points"
+    assert said == f"At the end: A leads with 91.00 ± 1.00 %; behind beyond two standard errors: {both}."
     assert "no difference" in race("At the end", {"A": HIGH, "B": HIGH, "C": NEAR})
+    assert "B by 10.00 points." in race("At the end", {"A": [0.9], "B": [0.8]})  # one seed each: no error is known
 
 
 def test_neurons_without_with_the_same_and_with_other_gradients():

@@ -1,12 +1,16 @@
 """The pages in headless Chromium: what a drag, a click and a hovering mouse do, with no error and no request."""
 
+import csv
+import io
 import json
+import math
 import shutil
 import time
 
 import pytest
 
 from mlp_jax.reports import plots
+from mlp_jax.reports.compare import compare
 from mlp_jax.reports.run import Section, write_questions_report, write_run_report
 from mlp_jax.reports.sweep import write_sweep_report
 from tests.shared.pages import attacked_run, attacked_sweep
@@ -92,11 +96,22 @@ class Page:
 
     def column(self, name):
         """The texts of a column of the table of all trials, from top to bottom."""
-        place = [head.text for head in self.all(".trials th")].index(name) + 1
+        heads = [head.text for head in self.all(".trials th") if head.is_displayed()]
+        place = heads.index(name) + 1
         cells = (
             "return [...document.querySelectorAll(`.trials td:nth-child(${arguments[0]})`)].map((c) => c.textContent)"
         )
         return self.run(cells, place)
+
+    def show_column(self, name):
+        """Ticks or unticks the box of a column."""
+        self.run("document.getElementById('columns').open = true")
+        (label,) = [label for label in self.all("#columns label") if label.text == name]
+        label.click()
+
+    def names(self):
+        """The axes of the parallel coordinates, from left to right."""
+        return self.run("return [...document.querySelectorAll('.parallel .hit')].map((hit) => hit.dataset.axis)")
 
     def sorted_by(self, name):
         """The column after a click on its head."""
@@ -155,6 +170,112 @@ def test_a_drag_on_an_axis_of_choices_takes_whole_choices_and_axes_combine(sweep
     assert sweep.kept() == ("60 of 60 runs", 60, 60)
 
 
+def test_pointing_at_a_line_names_its_run(sweep):
+    sweep.show(".parallel")
+    number, x, y = sweep.run(
+        """const [a, b] = [...document.querySelectorAll(".hit")].slice(-2).map((hit) => hit.getBoundingClientRect());
+        const [from, to] = data.axes.slice(-2).map((axis) => axis.places), middle = (box) => box.left + box.width / 2;
+        const heights = from.map((place, i) => a.top + 6 + (1 - (place + to[i]) / 2) * (a.height - 12));
+        const alone = (i) => Math.min(...heights.map((y, k) => (k === i ? Infinity : Math.abs(y - heights[i]))));
+        const free = heights.map((_, i) => alone(i)), best = free.indexOf(Math.max(...free));
+        return [best, (middle(a) + middle(b)) / 2, heights[best]];"""
+    )
+    mouse = sweep.mouse()
+    mouse.w3c_actions.pointer_action.move_to_location(round(x), round(y))
+    mouse.perform()
+    score = ROWS[number]["val/accuracy"]
+    shown = "–" if score is None else f"{100 * score:.2f} %"
+    assert sweep.text(".tip") == f"{ROWS[number]['name']}\nval/accuracy: {shown}"
+    assert sweep.find(".parallel .chosen").get_attribute("d").startswith("M")
+
+
+def test_axes_are_moved_hidden_and_turned_logarithmic(sweep):
+    before = sweep.names()
+    sweep.show(".parallel")
+    first = sweep.find("[data-name='0']")
+    second = sweep.find(f".hit[data-axis='{before[2]}']")
+    step = second.rect["x"] - sweep.find(f".hit[data-axis='{before[0]}']").rect["x"]
+    sweep.mouse().click_and_hold(first).move_by_offset(round(step / 2), 0).move_by_offset(
+        round(step / 2), 0
+    ).release().perform()
+    assert sweep.names() == [before[1], before[2], before[0], *before[3:]]
+    sweep.run("document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft'}))")
+    assert sweep.names() == [before[1], before[0], *before[2:]]
+    sweep.drag("optimizer", 0.02, 1.5 / 6)
+    kept = sweep.text("#brushed")
+    assert kept != "60 of 60 runs"
+    sweep.run("document.getElementById('axes').open = true")
+    (label,) = [label for label in sweep.all("#axes label") if label.text == "optimizer"]
+    label.click()  # what is hidden keeps nothing away
+    assert "optimizer" not in sweep.names()
+    assert sweep.text("#brushed") == "60 of 60 runs"
+    place = "return data.axes.at(-1).places[arguments[0]]"
+    low, high = min(SCORES), max(SCORES)
+    number = next(row["number"] for row in ROWS if row["val/accuracy"] not in (None, low, high))
+    value = ROWS[number]["val/accuracy"]
+    assert sweep.run(place, number) == pytest.approx(0.1 + 0.9 * (value - low) / (high - low))
+    sweep.find(".parallel .log").click()
+    assert sweep.run(place, number) == pytest.approx(0.1 + 0.9 * math.log(value / low) / math.log(high / low))
+    assert sweep.text(".parallel .log") == "log"
+
+
+def test_lines_take_their_colour_from_the_chosen_axis(sweep):
+    """The last line drawn is the best run's; its colour on the scale's ends, orange and blue, is known."""
+    last = "return data.order.indexOf(Math.max(...data.order))"
+    best = sweep.run(last)
+    assert sweep.run("return color(arguments[0], 60)", best).startswith("rgba(0,114,178")
+    (lost,) = [row["number"] for row in ROWS if row["status"] == "diverged"][:1]
+    assert sweep.run("return color(arguments[0], 60)", lost).startswith("rgba(154,163,174")  # without a score: grey
+    texts = [text.text for text in sweep.all("#ramp text")]
+    assert texts
+    assert all(text.endswith(" %") for text in texts)
+    place = sweep.names().index("batch_size")
+    sweep.run("by.value = arguments[0]; by.dispatchEvent(new Event('change'))", place)
+    assert [text.text for text in sweep.all("#ramp text")] == ["16", "32", "64"]
+
+
+def test_columns_are_chosen_and_saved_as_csv(sweep):
+    assert "seconds" not in [head.text for head in sweep.all(".trials th")]
+    sweep.show_column("seconds")
+    assert sweep.column("seconds")[0] == f"{max(ROWS, key=lambda row: row['val/accuracy'] or 0)['seconds']:.4g}"
+    sweep.run(
+        "window.saved = []; URL.createObjectURL = (file) => { file.text().then((t) => saved.push(t)); return '#'; }"
+    )
+    sweep.run("document.getElementById('csv').click()")
+    time.sleep(0.2)
+    (text,) = sweep.run("return saved")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    by_number = {row["number"]: row for row in ROWS}
+    assert len(rows) == 60
+    for row in rows:
+        expected = by_number[int(row["#"])]
+        assert row["name"] == expected["name"]
+        assert row["val/accuracy"] == ("" if expected["val/accuracy"] is None else str(expected["val/accuracy"]))
+
+
+def test_curves_follow_the_brush_and_are_named(driver, tmp_path):
+    rows = [row | {"curve": [0.1, 0.2, row["val/accuracy"] or 0.1]} for row in ROWS]
+    page = Page(driver, write_sweep_report(sweep_workdir(tmp_path, rows), DEFAULTS, IMPORTANCE))
+    page.show("[data-curves]")
+    page.mouse().move_to_element(page.find("[data-curves] svg")).perform()
+    x, y = page.run(
+        """const box = document.querySelector("[data-curves] svg").getBoundingClientRect();
+        return [box.right - 14 - 0.02 / 1.04 * (box.width - 66), box.top + 12 + 0.05 / 1.1 * (340 - 54)];"""
+    )
+    mouse = page.mouse()
+    mouse.w3c_actions.pointer_action.move_to_location(round(x), round(y))
+    mouse.perform()
+    best = max(rows, key=lambda row: row["val/accuracy"] or 0)
+    assert page.text(".tip").splitlines()[0] == best["name"]
+    assert page.text(".tip").splitlines()[-1] == f"epoch 3: {100 * best['val/accuracy']:.2f} %"
+    page.run("window.strokes = 0")
+    page.drag("optimizer", 0.02, 0.9 / 6)
+    number = int(page.text("#brushed").split()[0])
+    assert 0 < number < 60
+    assert page.run("return window.strokes") == number  # the curves are painted last
+    page.check_quiet()
+
+
 def test_heads_sort_numbers_as_numbers_and_missing_ones_last(sweep):
     ascending = [f"{100 * value:.2f} %" for value in sorted(SCORES)]
     missing = ["–"] * (60 - len(SCORES))
@@ -204,6 +325,7 @@ def test_thousands_of_trials_are_brushed_and_sorted(driver, tmp_path):
     relu = [row for row in rows if row["parameters"]["activation"] == "relu"]
     assert page.kept() == (f"{len(relu)} of 5832 runs", len(relu) + 1, 100)
     page.run("document.getElementById('more').click()")
+    page.show_column("seconds")
     seconds = [float(value) for value in page.sorted_by("seconds")]
     assert seconds == sorted((row["seconds"] for row in relu), reverse=True)
     page.check_quiet()
@@ -234,7 +356,8 @@ def test_curves_and_matrix_answer_the_mouse(driver, tmp_path):
     assert page.text("#cell").startswith(sentence)
     shown = [image.get_attribute("alt") for image in page.all("#of-cell img")]
     assert shown[0] == f"image {mistake['index']}"
-    assert len(shown) == min(3, count)
+    assert len(shown) == count
+    assert "All of them" in page.text("#cell")
     page.check_quiet()
 
 
@@ -269,9 +392,25 @@ def test_a_page_of_questions_leads_to_its_sections(driver, questions_path):
     page.check_quiet()
 
 
+def test_runs_side_by_side_have_a_colour_each_and_are_sorted(driver, tmp_path):
+    runs = [run_workdir(tmp_path / f"run {seed}", seed=seed, learning_rate=0.1 * seed) for seed in range(1, 4)]
+    page = Page(driver, compare(runs, tmp_path / "out"))
+    assert page.sorted_by("learning_rate") == ["0.3", "0.2", "0.1"]
+    assert page.column("run") == ["run 3", "run 2", "run 1"]
+    legend = [entry.text for entry in page.all("[data-curves='validation loss'] .legend span")]
+    assert sorted(legend) == ["run 1", "run 2", "run 3"]
+    page.check_quiet()
+    page = Page(driver, compare([*runs, sweep_workdir(tmp_path / "s", ROWS)], tmp_path / "out"))
+    page.drag("optimizer", 0.02, 0.9 / 6)
+    adam = sum(row["parameters"]["optimizer"] == "adam" for row in ROWS)
+    assert page.text("#brushed") == f"{adam + 3} of 63 runs"
+    page.check_quiet()
+
+
 @pytest.mark.parametrize("width", [500, 1200])
 def test_nothing_sticks_out_of_the_window(driver, sweep_path, questions_path, tmp_path, width):
     run_path = write_run_report(run_workdir(tmp_path / "run"), DEFAULTS)
-    for path in (sweep_path, run_path, questions_path):
+    compare_path = compare([sweep_path.parent, tmp_path / "run"], tmp_path / "compare")
+    for path in (sweep_path, run_path, questions_path, compare_path):
         page = Page(driver, path, "h2", width)
         assert page.run("return document.documentElement.scrollWidth <= innerWidth")

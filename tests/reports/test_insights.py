@@ -160,3 +160,36 @@ def test_any_values_have_a_place(values):
     for axis in insights.axes(rows, "accuracy", {}, insights.score_order(rows)):
         assert all(0 <= place <= 1 for place in axis.places)
         assert len({text for _, text in axis.ticks}) == len(axis.ticks)
+
+
+def test_chances_are_those_of_kruskal_and_wallis_and_a_planted_cause_is_found():
+    rows = [row for row in trials(120) if row["status"] == "finished"]
+    found = insights.chances(rows)
+    for name in ("weight_decay", "optimizer"):
+        values = sorted({row["parameters"][name] for row in rows})
+        groups = [[row["val/accuracy"] for row in rows if row["parameters"][name] == value] for value in values]
+        assert found[name] == pytest.approx(min(1, len(found) * stats.kruskal(*groups).pvalue))
+    assert found["weight_decay"] < insights.CHANCE < found["batch_size"]
+    assert insights.chances(rows, larger_is_better=False) == pytest.approx(found)
+    assert "weight_decay" in insights.certainty(rows)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_trials_prove_nothing(count):
+    rows = [trial(i, 0.1 + 0.8 * i, a=i) for i in range(count)]
+    assert all(p == 1 for p in insights.chances(rows).values())
+    assert insights.certainty(rows).startswith("By itself no parameter")
+
+
+def test_what_diverged_counts_below_all_others():
+    rows = [trial(i, None, "diverged", a="x") for i in range(12)] + [trial(i, 0.1, a="y") for i in range(12, 24)]
+    assert insights.chances(rows)["a"] < insights.CHANCE
+    assert insights.certainty(rows) == "By itself a changes the result beyond chance."
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "classes", "expected"),
+    [(0.1, 10, True), (0.14, 10, True), (0.15, 10, False), (0.5, 2, True), (0.55, 2, False), (0.02, 10, True)],
+)
+def test_an_accuracy_near_guessing_is_at_chance(accuracy, classes, expected):
+    assert insights.at_chance(accuracy, classes) == expected

@@ -14,9 +14,11 @@ from mlp_jax import cli
 from mlp_jax.errors import UserError
 from mlp_jax.reports import html
 from mlp_jax.reports.run import (
+    OF_CELL,
     Predictions,
     Section,
     evaluation,
+    hint_at_chance,
     write_questions_report,
     write_run_plots,
     write_run_report,
@@ -152,6 +154,9 @@ def test_images_are_dark_on_white_and_colours_as_they_are(tmp_path, shape):
 def test_fields_that_differ_from_the_defaults_come_first(tmp_path):
     parsed = run_page(tmp_path / "r", batch_size=64, hidden_sizes=(), wandb_entity="me")
     fields = [text for text in parsed.texts("th", scope="row") if text in DEFAULTS]
+    (folded,) = parsed.texts("details")
+    assert f"{len(DEFAULTS) - 3} fields" in folded
+    assert "batch_size" not in folded
     assert set(fields[:3]) == {"batch_size", "hidden_sizes", "wandb_entity"}
     assert len(parsed.all("tr", **{"class": "differs"})) == 3
     assert len(set(fields)) == len(DEFAULTS)
@@ -187,6 +192,37 @@ def test_a_run_of_seeds_shows_means_bands_and_every_seed(tmp_path):
     assert [series["sd"] for series in lines["loss"]["series"]] == [[0.01] * 3] * 2
     assert lines["loss"]["mark"] is None
     assert "90.00 %" in parsed.texts("td")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"init": "zeros"}, "init=zeros"),
+        ({"init": "random", "activation": "sigmoid"}, "init=random"),
+        ({"weight_decay": 0.5}, "weight_decay=0.5"),
+        ({"learning_rate": 0.3}, "learning_rate=0.3 is large for Adam"),
+        ({"learning_rate": 1e-6}, "learning_rate=1e-06 is small for Adam"),
+        ({"optimizer": "sgd", "learning_rate": 5.0}, "learning_rate=5 is large for SGD"),
+        ({"activation": "sigmoid", "hidden_sizes": (8,) * 5}, "5 layers of sigmoid"),
+        ({"hidden_sizes": (8,) * 12}, "12 hidden layers"),
+        ({}, "Try another learning_rate"),
+    ],
+)
+def test_a_run_at_chance_names_the_likely_cause_and_a_good_one_nothing(changes, said):
+    poor = [{"epoch": 1, "train/accuracy": 0.9, "val/accuracy": 0.11}]
+    hint = hint_at_chance(DEFAULTS | changes, poor, 10)
+    assert said in hint
+    assert "11.00 % on validation" in hint
+    assert hint.count("(try") == (0 if not changes else 1)
+    assert hint_at_chance(DEFAULTS | changes, [poor[0] | {"val/accuracy": 0.5}], 10) == ""
+    assert hint_at_chance(DEFAULTS | changes, [poor[0] | {"val/accuracy": None}], 10) == ""
+    assert hint_at_chance(DEFAULTS | changes, [], 10) == ""
+
+
+def test_the_page_of_a_run_at_chance_begins_with_the_hint(tmp_path):
+    poor = [row | {"val/accuracy": 0.1} for row in records(3)]
+    (banner,) = run_page(tmp_path / "r", poor, init="zeros").texts("p", role="alert")
+    assert "init=zeros gives all units" in banner
 
 
 def test_probes_get_a_chart_each_with_a_line_a_layer(tmp_path):
@@ -247,16 +283,17 @@ def test_pictures_and_pages_are_written_again_from_the_files(tmp_path, capsys):
 
 
 def test_an_evaluation_keeps_the_surest_mistakes_of_all_and_of_every_cell():
-    found = predictions(2000)
+    found = predictions(4000)
     images, true, predicted, probability = said = Predictions(*(found[name] for name in Predictions._fields))
     scores = {name: np.full(10, np.nan) for name in ("precision", "recall", "f1")}
     record = evaluation("test", CLASSES, found["image_shape"], found["matrix"], scores, said, (images, true))
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["scores"]["recall"] == [None] * 10
-    wrong = sorted((i for i in range(2000) if true[i] != predicted[i]), key=lambda i: -probability[i])
+    wrong = sorted((i for i in range(4000) if true[i] != predicted[i]), key=lambda i: -probability[i])
     expected = set(wrong[:20])
     for cell in {(true[i], predicted[i]) for i in wrong}:
-        expected |= set([i for i in wrong if (true[i], predicted[i]) == cell][:3])
+        expected |= set([i for i in wrong if (true[i], predicted[i]) == cell][:OF_CELL])
+    assert max(np.sum((true == i) & (predicted == j)) for i in range(10) for j in range(10) if i != j) > OF_CELL
     assert [m["index"] for m in record["mistakes"]] == [i for i in wrong if i in expected]
     pixels = np.frombuffer(base64.b64decode(record["mistakes"][0]["pixels"]), np.uint8)
     np.testing.assert_array_equal(pixels, images[wrong[0]])
@@ -275,7 +312,10 @@ def test_the_sweep_page_begins_with_the_best_configuration(pages):
         assert (f"{name}{value:g}" if isinstance(value, float) else f"{name}{value}") in parsed.texts("tr")
     optimizer = best["parameters"]["optimizer"]
     alone = "python main.py" + ("" if optimizer == "adam" else f" --config.optimizer={optimizer}")
-    assert parsed.texts("pre")[:2] == ["python main.py --mode=best --workdir=THIS_FOLDER", alone]
+    folder = shlex.quote(str(pages["sweep"].parent))
+    assert parsed.texts("pre")[:2] == [f"python main.py --mode=best --workdir={folder}", alone]
+    for element in parsed.all("pre"):  # a line breaks between arguments, so none is pasted in two pieces
+        assert set(element["text"].split(" ")) <= set(parsed.texts("span"))
 
 
 def test_the_sweep_page_holds_every_trial(pages):
@@ -290,6 +330,34 @@ def test_the_sweep_page_holds_every_trial(pages):
     assert finished["y"] == [row["metric"] for row in rows if row["status"] == "finished"]
     assert len(data["order"]) == 60
     assert [axis["name"] for axis in data["axes"]][-2:] == ["weight_decay", "validation accuracy"]
+    assert names[data["axes"][-1]["column"]] == "val/accuracy"
+    assert {name for name, column in zip(names, data["trials"]["columns"], strict=True) if column["hidden"]} == {
+        "seconds", "name",
+    }  # fmt: skip
+
+
+def test_the_sweep_page_shows_the_curves_that_the_trials_have_and_the_page_of_the_best(tmp_path):
+    rows = trials(6)
+    rows[1]["curve"], rows[4]["curve"] = [0.25, 0.123456, None], [0.5]
+    folder = sweep_workdir(tmp_path / "s", rows)
+    data = parse(write_sweep_report(folder, DEFAULTS, IMPORTANCE)).data()
+    assert data["curves"]["validation accuracy"]["all"] == [None, [0.25, 0.1235, None], None, None, [0.5], None]
+    assert data["trials"]["links"] == {}
+    (folder / "best").mkdir()
+    (folder / "best" / "report.html").write_text("")
+    parsed = parse(write_sweep_report(folder, DEFAULTS, IMPORTANCE))
+    best = json.loads((folder / "best.json").read_text())["number"]
+    assert parsed.data()["trials"]["links"] == {str(best): "best/report.html"}
+    assert [element["attrs"]["href"] for element in parsed.all("a")] == ["best/report.html"]
+
+
+def test_importance_says_how_sure_it_is(pages, tmp_path):
+    assert "weight_decay" in next(text for text in parse(pages["sweep"]).texts("p") if "beyond chance" in text)
+    rng = np.random.default_rng(0)
+    rows = [row | {"status": "finished", "val/accuracy": rng.random(), "metric": 0.5} for row in trials(60)]
+    noise = parse(write_sweep_report(sweep_workdir(tmp_path / "s", rows), DEFAULTS, IMPORTANCE))
+    assert any(text.startswith("By itself no parameter changes the result") for text in noise.texts("p"))
+    assert len(noise.all("span", **{"class": "bar grey"})) >= len(IMPORTANCE)
 
 
 @pytest.mark.parametrize("rows", [*(trials(count) for count in (0, 1, 2)), LOST], ids=["0", "1", "2", "all diverged"])

@@ -60,9 +60,11 @@ function frame(host, spec, xs, ys) {
     return [place, low - spare, high + spare];
   };
   const [x, x0, x1] = scale(xs, 0.02, () => 0.5, left, right);
-  const [y, y0, y1] = scale(ys.filter(isNumber), 0.05, (value) => Math.abs(value) * 0.05 || 0.5, floor, top);
+  const own = spec.log ? Math.log10 : (value) => value, back = spec.log ? (value) => 10 ** value : own;
+  const [place, y0, y1] = scale(ys.filter(isNumber).map(own), 0.05, (value) => Math.abs(value) * 0.05 || 0.5, floor, top);
+  const y = (value) => place(own(value));
   const svg = make(host, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${spec.ylabel} by ${spec.xlabel}` });
-  for (const tick of ticks(y0, y1, 6)) {
+  for (const tick of ticks(y0, y1, 6).filter((tick) => !spec.log || Number.isInteger(tick)).map(back)) {
     make(svg, "line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) });
     make(svg, "text", { x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, spec.percent ? `${round(100 * tick)} %` : round(tick));
   }
@@ -74,7 +76,7 @@ function frame(host, spec, xs, ys) {
 }
 
 // `paint(frame)` draws the series and returns [mark, spots]: the mark goes to the spot {x, y, text} that the mouse is
-// nearest to, whose y is null where only x counts; to others only within 30 pixels.
+// nearest to, whose y is null where only x counts; to others only within 30 pixels. Returns what paints it again.
 function chart(host, spec, xs, ys, paint) {
   const legend = make(host, "div", { class: "legend" });
   for (const { name, color, dots } of spec.series) {
@@ -82,8 +84,9 @@ function chart(host, spec, xs, ys, paint) {
     make(entry, "i", dots ? { class: "dot" } : {}).style.background = color;
     entry.append(name);
   }
-  onWidth(host, () => {
-    const axes = frame(host, spec, xs, ys), { svg } = axes, [mark, spots] = paint(axes);
+  const draw = () => {
+    const axes = frame(host, spec, xs, ys), { svg } = axes;
+    let [mark, spots] = paint(axes);
     const hide = () => { unpoint(); set(mark, { visibility: "hidden" }); };
     hide();
     svg.addEventListener("pointerleave", hide);
@@ -91,15 +94,18 @@ function chart(host, spec, xs, ys, paint) {
       const box = svg.getBoundingClientRect(), scale = svg.viewBox.baseVal.width / box.width;
       const a = (event.clientX - box.left) * scale, b = (event.clientY - box.top) * scale;
       let near = null, least = Infinity;
+      if (typeof spots === "function") spots = spots(); // thousands of them, not made before they are needed
       for (const spot of spots) {
         const distance = spot.y === null ? Math.abs(spot.x - a) : Math.hypot(spot.x - a, spot.y - b);
         if (distance < least && (spot.y === null || distance < 30)) [near, least] = [spot, distance];
       }
       if (!near) return hide();
       set(mark, { visibility: "visible", transform: `translate(${near.x} ${near.y ?? 0})` });
-      point(event, near.text);
+      point(event, near.text ?? near.say());
     });
-  });
+  };
+  onWidth(host, draw);
+  return draw;
 }
 
 function onWidth(host, draw) {
@@ -140,13 +146,16 @@ function lineChart(host, spec) {
   });
 }
 
-// spec also: {threshold}, series also: {dots, x: […], y: […], labels: […]}; y null lies on the floor
+// spec also: {threshold, reason}, series also: {dots, x: […], y: […], labels: […]}; y null lies on the floor
 function dotChart(host, spec) {
   const xs = spec.series.flatMap((s) => s.x), ys = spec.series.flatMap((s) => s.y);
   chart(host, spec, xs, ys.some(isNumber) ? ys : [0, 1], ({ svg, x, y, floor }) => {
     const spots = [];
-    if (spec.threshold !== null)
-      make(svg, "line", { class: "mark", x1: x(Math.min(...xs)), x2: x(Math.max(...xs)), y1: y(spec.threshold), y2: y(spec.threshold) });
+    if (spec.threshold !== null) {
+      const right = x(Math.max(...xs)), at = y(spec.threshold);
+      make(svg, "line", { class: "mark", x1: x(Math.min(...xs)), x2: right, y1: at, y2: at });
+      make(svg, "text", { class: "reason", x: right, y: at - 5, "text-anchor": "end" }, spec.reason);
+    }
     const size = xs.length > 2000 ? 3.2 : 6;
     for (const s of spec.series) {
       const points = s.x.map((value, i) => [x(value), isNumber(s.y[i]) ? y(s.y[i]) : floor]);
@@ -157,10 +166,10 @@ function dotChart(host, spec) {
         points.forEach(([a, b], i) => spots.push({ x: a, y: b, text: text(i) }));
       } else {
         const steps = points.flatMap((p, i) => (i ? [[p[0], points[i - 1][1]], p] : [p]));
-        make(svg, "path", { d: path(steps), fill: "none", stroke: s.color, "stroke-width": 1.6 });
+        make(svg, "path", { d: path(steps), class: "best" });
       }
     }
-    return [make(svg, "circle", { r: 6, fill: "none", stroke: "#1f2933", "stroke-width": 2 }), spots];
+    return [make(svg, "circle", { r: 6, class: "ring" }), spots];
   });
 }
 
@@ -181,9 +190,11 @@ function sortable(table, rows, draw) {
     draw(rows.map((_, i) => i).sort((a, b) => compare(rows[a][column], rows[b][column], sign) || a - b));
   };
   heads.forEach((head, column) => {
-    const text = head.textContent;
+    const parts = head.textContent.split(/(?<=[_/])/);
     head.textContent = "";
-    make(head, "button", { type: "button" }, text).addEventListener("click", () => {
+    const button = make(head, "button", { type: "button" });
+    parts.forEach((part, i) => { if (i) make(button, "wbr"); button.append(part); });
+    button.addEventListener("click", () => {
       const first = rows.some((row) => isNumber(row[column])) && column ? -1 : 1; // numbers: the largest first
       const now = { ascending: 1, descending: -1 }[head.getAttribute("aria-sort")];
       sort(column, now ? -now : first);
@@ -199,37 +210,143 @@ function sortTable(table) {
   sortable(table, lines.map((line) => [...line.cells].map(raw)), (order) => body.append(...order.map((i) => lines[i])));
 }
 
-// ---- all trials. data.trials: {columns: [{name, percent, number}], rows, score: column, larger}
-let keepTrials = () => {}; // lists those whose flags are set; null: all
+// ---- all trials. data.trials: {columns: [{name, percent, number, hidden}], rows, links, score: column, larger}
+const followers = []; // told which trials are kept, as flags, or null for all; and when the colours change
+let flags = null, color = (i) => `rgb(${blend(data.order[i])})`;
+const tell = () => followers.forEach((follow) => follow());
+const isKept = (i) => !flags || flags[i];
+
+// What a trial is called where the mouse points at it.
+function called(i) {
+  const { rows, columns, score, label } = data.trials;
+  return `${rows[i].at(label)}\n${columns[score].name}: ${show(rows[i][score], columns[score].percent)}`;
+}
+
+// Boxes that show and hide what is named; `shown` holds the flags.
+function chooser(host, names, shown, change) {
+  names.forEach((name, i) => {
+    const label = make(host, "label"), box = make(label, "input", { type: "checkbox" });
+    box.checked = shown[i];
+    label.append(` ${name}`);
+    box.addEventListener("change", () => { shown[i] = box.checked; change(); });
+  });
+}
 
 function trialTable(table) {
-  const { columns, rows, score, larger } = data.trials, more = byId("more");
+  const { columns, rows, score, larger, links } = data.trials, more = byId("more");
   const head = make(make(table, "thead"), "tr"), body = make(table, "tbody");
-  const kind = ({ number }) => (number ? { class: "number" } : {});
+  const kind = ({ number }) => (number ? { class: "number" } : {}), shown = columns.map(({ hidden }) => !hidden);
   for (const column of columns) make(head, "th", { scope: "col", ...kind(column) }, column.name);
-  let limit = 100, order = [], flags = null;
+  let limit = 100, order = [];
   const draw = () => {
-    const kept = flags ? order.filter((i) => flags[i]) : order, listed = kept.slice(0, limit);
+    const kept = order.filter(isKept), listed = kept.slice(0, limit);
+    columns.forEach((_, c) => { head.cells[c].hidden = !shown[c]; });
     body.replaceChildren();
     for (const i of listed) {
       const line = make(body, "tr");
-      columns.forEach((column, c) => make(line, "td", kind(column), show(rows[i][c], column.percent)));
+      columns.forEach((column, c) => {
+        if (!shown[c]) return;
+        const cell = make(line, "td", kind(column)), text = show(rows[i][c], column.percent);
+        if (c === 0 && links[i]) make(cell, "a", { href: links[i] }, text);
+        else cell.textContent = text;
+      });
     }
-    byId("listed").textContent = `${listed.length} of ${rows.length} trials listed`;
+    byId("listed").textContent = `${listed.length} of ${rows.length} listed`;
     more.hidden = listed.length === kept.length;
     more.textContent = `List all ${kept.length}`;
   };
   const sort = sortable(table, rows, (sorted) => { order = sorted; draw(); });
   more.addEventListener("click", () => { limit = Infinity; draw(); });
-  keepTrials = (kept) => { flags = kept; draw(); };
+  chooser(byId("columns"), columns.map(({ name }) => name), shown, draw);
+  byId("csv").addEventListener("click", () => {
+    const quote = (value) => (/[",\n]/.test(value ?? "") ? `"${value.replaceAll('"', '""')}"` : String(value ?? ""));
+    const lines = [columns.map(({ name }) => name), ...order.filter(isKept).map((i) => rows[i])];
+    const file = new Blob(lines.map((line) => `${line.map(quote).join(",")}\n`), { type: "text/csv" });
+    const link = make(document.body, "a", { href: URL.createObjectURL(file), download: "trials.csv" });
+    link.click();
+    link.remove();
+  });
+  followers.push(draw);
   sort(score, larger ? -1 : 1);
 }
 
-// ---- parallel coordinates. data.axes: [{name, places, ticks: [[place, text]], band}], data.order: 0 worst … 1 best
-function blend(order) {
+// ---- colours: of a rank or place in 0 (worst, lowest) … 1
+function blend(share) {
   const stops = [[213, 94, 0], [217, 195, 176], [185, 207, 221], [0, 114, 178]];
-  const at = Math.min(order * 3, 2.999), i = Math.floor(at), t = at - i;
+  const at = Math.min(share * 3, 2.999), i = Math.floor(at), t = at - i;
   return stops[i].map((v, k) => Math.round(v + t * (stops[i + 1][k] - v)));
+}
+
+// The scale of an axis by which lines are coloured, or of the ranks where there is none.
+function ramp(host, axis, turned) {
+  host.replaceChildren();
+  const svg = make(host, "svg", { viewBox: "0 0 230 30", width: 230, height: 30, role: "img", "aria-label": "scale of the colours" });
+  for (let k = 0; k < 40; k++)
+    make(svg, "rect", { x: 15 + 5 * k, width: 5.2, y: 2, height: 9, fill: `rgb(${blend(turned ? 1 - k / 39 : k / 39)})` });
+  let free = -Infinity;
+  for (const [place, text] of axis ? axis.ticks : [[0, "worst"], [1, "best"]]) {
+    const x = 15 + 200 * share(axis, place), half = 3.4 * String(text).length;
+    if (text === "–" || x - half < free) continue;
+    make(svg, "text", { x, y: 25, "text-anchor": "middle" }, text);
+    free = x + half + 6;
+  }
+}
+
+const share = (axis, place) => (axis && !axis.band ? (place - axis.foot) / (1 - axis.foot) : place);
+
+// ---- curves: `all` has a list of numbers for each trial, one an epoch, or null; spec: {ylabel, percent, log}
+function curves(host, { all, ...spec }) {
+  const { label, rows } = data.trials, known = rows.map((_, i) => i).filter((i) => all[i]?.some(isNumber));
+  const longest = Math.max(...known.map((i) => all[i].length)), numbers = known.flatMap((i) => all[i]);
+  const low = numbers.reduce((a, b) => (isNumber(b) && b < a ? b : a), Infinity);
+  const high = numbers.reduce((a, b) => (isNumber(b) && b > a ? b : a), -Infinity);
+  spec.series = data.palette ? known.map((i) => ({ name: rows[i].at(label), color: data.palette[i] })) : [];
+  const lines = known.sort((a, b) => data.order[a] - data.order[b]);
+  followers.push(chart(host, { ...spec, xlabel: "epoch" }, [1, Math.max(longest, 2)], [low, high], ({ svg, x, y }) => {
+    const width = svg.viewBox.baseVal.width, height = svg.viewBox.baseVal.height;
+    host.querySelector("canvas")?.remove();
+    const pen = drawing(make(host, "canvas", { style: `height:${height}px` }), width, height, lines.length);
+    const chosen = make(svg, "path", { class: "chosen" }), kept = lines.filter(isKept);
+    const points = (i) => all[i].flatMap((value, e) => (isNumber(value) ? [[x(e + 1), y(value)]] : []));
+    for (const i of kept) {
+      pen.strokeStyle = data.palette ? data.palette[i] : color(i, kept.length);
+      pen.beginPath();
+      const own = points(i);
+      for (const [a, b] of own) pen.lineTo(a, b);
+      if (own.length === 1) pen.arc(...own[0], 2, 0, 7);
+      pen.stroke();
+    }
+    svg.addEventListener("pointerleave", () => set(chosen, { d: "" }));
+    const said = (i, e) => { set(chosen, { d: path(points(i)) }); return `${called(i)}\nepoch ${e + 1}: ${show(all[i][e], spec.percent)}`; };
+    const spots = () => kept.flatMap((i) => all[i].flatMap((v, e) => (isNumber(v) ? [{ x: x(e + 1), y: y(v), say: () => said(i, e) }] : [])));
+    return [make(svg, "circle", { r: 5, class: "ring" }), spots];
+  }));
+}
+
+// The pen of a canvas as large as the drawing below it; thin lines where there are many.
+function drawing(canvas, width, height, count) {
+  const ratio = Math.max(count > 500 ? 1 : 2, devicePixelRatio || 1), pen = canvas.getContext("2d");
+  canvas.width = width * ratio;
+  canvas.height = height * ratio;
+  pen.scale(ratio, ratio);
+  pen.lineWidth = count > 500 ? 1 : 1.4;
+  return pen;
+}
+
+// ---- parallel coordinates. data.order: 0 worst … 1 best; data.axes: of choices {name, places, ticks: [[place, text]],
+// band}, of numbers {name, column, log, percent}, whose places and ticks follow from the numbers
+function place(axis) {
+  if (axis.band) return;
+  const values = data.trials.rows.map((row) => row[axis.column]), own = axis.log ? Math.log10 : (value) => value;
+  const known = values.filter(isNumber), low = own(Math.min(...known)), high = own(Math.max(...known));
+  const back = (mark) => (axis.log ? 10 ** mark : mark), text = (value) => (axis.percent ? `${round(100 * value)} %` : round(value));
+  axis.foot = known.length < values.length ? 0.1 : 0; // where those without a number lie
+  axis.positive = Math.min(...known) > 0 && high > low;
+  const at = (mark) => axis.foot + (1 - axis.foot) * (high > low ? (mark - low) / (high - low) : 0.5);
+  axis.places = values.map((value) => (isNumber(value) ? at(own(value)) : 0));
+  let marks = high > low ? ticks(low, high, 6) : known.length ? [low] : [];
+  if (axis.log && high > low) marks = marks.filter(Number.isInteger).length > 1 ? marks.filter(Number.isInteger) : [low, high];
+  axis.ticks = [...(axis.foot ? [[0, "–"]] : []), ...marks.map((mark) => [at(mark), text(back(mark))])];
 }
 
 function summary(kept) {
@@ -251,84 +368,152 @@ function snapped({ ticks, band }, a, b) {
 }
 
 function parallel(host) {
-  const { axes, order } = data, count = order.length, brushes = axes.map(() => null);
-  const drawn = order.map((_, i) => i).sort((a, b) => order[a] - order[b]);
-  const top = 46, height = 420, bottom = 14, left = 46, right = 66, clear = byId("clear");
+  const { axes, order } = data, count = order.length, brushes = axes.map(() => null), shown = axes.map(() => true);
+  const last = axes.length - 1, by = byId("by"), clear = byId("clear");
+  const drawn = order.map((_, i) => i).sort((a, b) => order[a] - order[b]), all = axes.map((_, a) => a);
+  const top = 46, height = 436, bottom = 30, left = 46, right = 66;
+  const seen = () => all.filter((a) => shown[a]); // axes from left to right
   const y = (place) => top + (1 - place) * (height - top - bottom);
-  const x = (a) => left + (a / Math.max(axes.length - 1, 1)) * (host.clientWidth - left - right);
+  const x = (position) => left + (position / Math.max(seen().length - 1, 1)) * (host.clientWidth - left - right);
   const inside = (i) => brushes.every((b, a) => !b || (axes[a].places[i] >= b[0] - 1e-9 && axes[a].places[i] <= b[1] + 1e-9));
-  let canvas = null, svg = null, pending = 0;
+  let canvas = null, svg = null, chosen = null, pending = 0, dragged = false;
+  axes.forEach(place);
+
+  const recolor = () => {
+    const axis = axes[by.value], turned = Number(by.value) === last && !data.trials.larger;
+    const shares = axis ? axis.places.map((at) => Math.max(0, share(axis, at))) : order;
+    const colors = shares.map((at, i) => (axis?.foot && axis.places[i] === 0 ? [154, 163, 174] : blend(turned ? 1 - at : at)));
+    color = (i, number) => `rgba(${colors[i]},${Math.min(0.85, Math.max(0.12, 60 / Math.max(number, 1)))})`;
+    ramp(byId("ramp"), axis, turned);
+  };
 
   // While the mouse drags, at most a thousand lines are drawn; what is counted is always all of them.
   const paint = (dragging = false) => {
     pending = 0;
     const kept = order.map((_, i) => inside(i)), number = kept.filter(Boolean).length, brushed = brushes.some(Boolean);
-    const ratio = Math.max(count > 500 ? 1 : 2, devicePixelRatio || 1);
     const every = dragging ? Math.ceil(count / 1000) : 1, lines = drawn.filter((_, k) => k % every === 0);
-    canvas.width = host.clientWidth * ratio;
-    canvas.height = height * ratio;
-    const pen = canvas.getContext("2d"), xs = axes.map((_, a) => x(a));
-    pen.scale(ratio, ratio);
+    const pen = drawing(canvas, host.clientWidth, height, count), axesSeen = seen(), xs = axesSeen.map((_, p) => x(p));
     const stroke = (color, chosen) => {
       pen.beginPath();
       pen.strokeStyle = color;
-      for (const i of chosen) axes.forEach(({ places }, a) => (a ? pen.lineTo(xs[a], y(places[i])) : pen.moveTo(xs[a], y(places[i]))));
+      for (const i of chosen) axesSeen.forEach((a, p) => (p ? pen.lineTo(xs[p], y(axes[a].places[i])) : pen.moveTo(xs[p], y(axes[a].places[i]))));
       pen.stroke();
     };
-    if (brushed) stroke(count > 500 ? "rgb(240,242,245)" : "rgb(228,232,237)", lines.filter((i) => !kept[i]));
-    const alpha = Math.min(0.85, Math.max(0.12, 60 / Math.max(number, 1)));
+    if (brushed) stroke("rgba(150,160,170,0.16)", lines.filter((i) => !kept[i]));
     pen.lineWidth = number > 500 ? 1 : 1.4;
-    for (const i of lines) if (kept[i]) stroke(`rgba(${blend(order[i])},${alpha})`, [i]);
+    for (const i of lines) if (kept[i]) stroke(color(i, number), [i]);
     byId("brushed").textContent = `${number} of ${count} runs`;
     byId("summary").textContent = summary(kept);
     clear.disabled = !brushed;
-    svg.querySelectorAll(".brush").forEach((node, a) => {
-      const [low, high] = brushes[a] || [0, 0];
-      set(node, { visibility: brushes[a] ? "visible" : "hidden", y: y(high), height: Math.max(1, y(low) - y(high)) });
+    svg.querySelectorAll(".brush").forEach((node, p) => {
+      const [low, high] = brushes[axesSeen[p]] || [0, 0];
+      set(node, { visibility: brushes[axesSeen[p]] ? "visible" : "hidden", y: y(high), height: Math.max(1, y(low) - y(high)) });
     });
-    return brushed ? kept : null;
+    if (!dragging) flags = brushed ? kept : null;
   };
 
   const drag = (event, a) => {
     const area = event.target, box = svg.getBoundingClientRect();
-    const place = (e) => 1 - (((e.clientY - box.top) * height) / box.height - top) / (height - top - bottom);
+    const at = (e) => 1 - (((e.clientY - box.top) * height) / box.height - top) / (height - top - bottom);
     const isClick = (e) => Math.abs(e.clientY - event.clientY) < 3;
     area.setPointerCapture(event.pointerId);
+    dragged = true;
     area.onpointermove = (e) => {
       if (isClick(e)) return;
-      brushes[a] = snapped(axes[a], place(event), place(e));
+      brushes[a] = snapped(axes[a], at(event), at(e));
       pending ||= requestAnimationFrame(() => paint(true));
     };
     area.onpointerup = (e) => {
       area.onpointermove = area.onpointerup = null;
+      dragged = false;
       if (isClick(e)) brushes[a] = null; // it frees this axis
       cancelAnimationFrame(pending);
-      keepTrials(paint());
+      paint();
+      tell();
     };
   };
 
-  clear.addEventListener("click", () => { brushes.fill(null); keepTrials(paint()); });
-  onWidth(host, () => {
+  // The axis `a` to another position among those seen.
+  const move = (a, position) => {
+    const others = seen().filter((b) => b !== a), after = others[Math.min(position, others.length) - 1];
+    all.splice(all.indexOf(a), 1);
+    all.splice(position > 0 ? all.indexOf(after) + 1 : 0, 0, a);
+    draw();
+    svg.querySelector(`[data-name="${a}"]`).focus();
+  };
+
+  const carry = (event, a) => {
+    const name = event.currentTarget;
+    name.setPointerCapture(event.pointerId);
+    name.onpointermove = (e) => set(name, { transform: `translate(${e.clientX - event.clientX} 0)` });
+    name.onpointerup = (e) => {
+      const step = seen().length > 1 ? x(1) - x(0) : 1, from = seen().indexOf(a);
+      move(a, Math.max(0, from + Math.round((e.clientX - event.clientX) / step)));
+    };
+  };
+
+  // The kept line nearest to the mouse, within 8 pixels, is named.
+  const hover = (event) => {
+    const box = svg.getBoundingClientRect(), axesSeen = seen(), gap = axesSeen.length > 1 ? x(1) - x(0) : 1;
+    const at = (event.clientX - box.left - left) / gap, p = Math.min(Math.max(Math.floor(at), 0), axesSeen.length - 2), t = at - p;
+    let near = -1, least = 8;
+    if (!dragged && t >= 0 && t <= 1 && p >= 0)
+      for (const i of drawn) {
+        const [from, to] = [axes[axesSeen[p]].places[i], axes[axesSeen[p + 1]].places[i]];
+        const distance = Math.abs(y(from + t * (to - from)) - event.clientY + box.top);
+        if (distance <= least && isKept(i)) [near, least] = [i, distance];
+      }
+    if (near < 0) { unpoint(); return set(chosen, { d: "" }); }
+    set(chosen, { d: path(axesSeen.map((a, q) => [x(q), y(axes[a].places[near])])) });
+    point(event, called(near));
+  };
+
+  const draw = () => {
     host.replaceChildren();
     canvas = make(host, "canvas");
     const label = "parallel coordinates of all runs";
     svg = make(host, "svg", { viewBox: `0 0 ${host.clientWidth} ${height}`, role: "img", "aria-label": label });
-    axes.forEach(({ name, ticks }, a) => {
+    chosen = make(svg, "path", { class: "chosen" });
+    svg.addEventListener("pointermove", hover);
+    svg.addEventListener("pointerleave", () => { unpoint(); set(chosen, { d: "" }); });
+    seen().forEach((a, p) => {
+      const axis = axes[a], { name, ticks, log, positive } = axis;
       const parts = name.length > 12 ? name.split(/(?<=[_ /])/) : [name], half = Math.ceil(parts.length / 2);
       const lines = [parts.slice(0, half), parts.slice(half)].map((part) => part.join("")).filter(Boolean);
-      lines.forEach((line, i) => make(svg, "text", { class: "name", x: x(a), y: 30 - 14 * (lines.length - 1 - i), "text-anchor": "middle" }, line));
-      make(svg, "line", { class: "axis", x1: x(a), x2: x(a), y1: top, y2: height - bottom });
-      make(svg, "rect", { class: "brush", x: x(a) - 8, width: 16 });
+      const title = make(svg, "g", { class: "title", tabindex: 0, "data-name": a, "aria-label": `${name}, moved with the arrow keys` });
+      lines.forEach((line, i) => make(title, "text", { class: "name", x: x(p), y: 30 - 14 * (lines.length - 1 - i), "text-anchor": "middle" }, line));
+      title.addEventListener("pointerdown", (event) => carry(event, a));
+      title.addEventListener("keydown", ({ key }) => { if (key.startsWith("Arrow")) move(a, Math.max(0, p + (/Right|Down/.test(key) ? 1 : -1))); });
+      make(svg, "line", { class: "axis", x1: x(p), x2: x(p), y1: top, y2: height - bottom });
+      make(svg, "rect", { class: "brush", x: x(p) - 8, width: 16 });
       for (const [place, text] of ticks) {
-        make(svg, "line", { class: "axis", x1: x(a) - 3, x2: x(a) + 3, y1: y(place), y2: y(place) });
-        make(svg, "text", { class: "tick", x: x(a) + 7, y: y(place) + 4 }, text);
+        make(svg, "line", { class: "axis", x1: x(p) - 3, x2: x(p) + 3, y1: y(place), y2: y(place) });
+        make(svg, "text", { class: "tick", x: x(p) + 7, y: y(place) + 4 }, text);
       }
-      const area = { x: x(a) - 16, width: 32, y: top - 6, height: height - top - bottom + 12 };
+      const area = { x: x(p) - 16, width: 32, y: top - 6, height: height - top - bottom + 12 };
       const hit = make(svg, "rect", { class: "hit", ...area, "data-axis": name });
       hit.addEventListener("pointerdown", (event) => drag(event, a));
+      if (!positive) return;
+      const scale = make(svg, "text", { class: "log", x: x(p), y: height - 6, "text-anchor": "middle", role: "button", tabindex: 0 }, log ? "log" : "linear");
+      const turn = () => { axis.log = !log; brushes[a] = null; place(axis); recolor(); draw(); tell(); };
+      scale.addEventListener("click", turn);
+      scale.addEventListener("keydown", ({ key }) => { if (key === "Enter") turn(); });
     });
     paint();
+  };
+
+  [["", `rank of ${axes[last].name}`], ...axes.map(({ name }, a) => [a, name]).reverse()]
+    .forEach(([value, text]) => make(by, "option", { value }, text));
+  by.value = last;
+  by.addEventListener("change", () => { recolor(); draw(); tell(); });
+  chooser(byId("axes"), axes.map(({ name }) => name), shown, () => {
+    brushes.forEach((_, a) => { if (!shown[a]) brushes[a] = null; });
+    draw();
+    tell();
   });
+  clear.addEventListener("click", () => { brushes.fill(null); paint(); tell(); });
+  recolor();
+  onWidth(host, draw);
 }
 
 // ---- confusion matrix. data.confusion: {names, matrix, rows, mistakes: [{index, true, predicted, sure, image}]}
@@ -344,9 +529,11 @@ function confusion(table) {
     const choose = () => {
       table.querySelector(".chosen")?.classList.remove("chosen");
       cell.classList.add("chosen");
-      byId("cell").textContent = sentence + (hit ? "." : ". The most confident of these mistakes:");
+      const own = mistakes.filter((m) => m.true === row && m.predicted === column);
+      const which = own.length < count ? `The ${own.length} surest of them` : "All of them, the surest first";
+      byId("cell").textContent = sentence + (hit || !count ? "." : `. ${which}:`);
       gallery.replaceChildren();
-      for (const mistake of mistakes.filter((m) => m.true === row && m.predicted === column)) {
+      for (const mistake of own) {
         const item = make(gallery, "li");
         if (mistake.image) make(item, "img", { src: mistake.image, alt: `image ${mistake.index}` });
         item.append(`${rows.slice(0, -1)} ${mistake.index}, ${mistake.sure}`);
@@ -366,3 +553,4 @@ each("table.sortable", sortTable);
 each("table.confusion", confusion);
 each("table.trials", trialTable);
 each(".parallel", parallel);
+each("[data-curves]", (host) => curves(host, data.curves[host.dataset.curves]));
