@@ -44,8 +44,10 @@ def as_table(findings: Iterable[Finding], width: int = 100) -> str:
         error = "" if finding.error is None else f"{finding.error:.1e}"
         rows.append((finding.item, finding.verdict, error, finding.where))
         said = [f"known mistake: {' and '.join(finding.mistakes)}"] if finding.mistakes else []
-        if finding.expected or finding.found:
-            said.append(f"expected {finding.expected}, found {finding.found}")
+        numbers = [f"expected {finding.expected}"] * bool(finding.expected) + [f"found {finding.found}"] * bool(
+            finding.found
+        )
+        said += [", ".join(numbers)] if numbers else []
         below.append(said + ([finding.note] if finding.note else []))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = []

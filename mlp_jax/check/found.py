@@ -19,7 +19,7 @@ from mlp_jax.check.checks import check_network
 from mlp_jax.check.findings import FAILED, UNSURE, Finding, Findings
 from mlp_jax.check.loading import Source, import_file, importing, python_files, read
 from mlp_jax.check.names import Unclear, derivative_of, function_of, plain
-from mlp_jax.check.networks import LOSS_METHODS, Classes, Functions, methods_of_loss, one_line
+from mlp_jax.check.networks import Classes, Functions, methods_of_loss, one_line
 
 NETWORKS = (
     "neuralnetwork",
@@ -42,7 +42,7 @@ class _Nowhere(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def _quiet(seed: int) -> Iterator[None]:
+def quiet(seed: int) -> Iterator[None]:
     """No output, no warnings; NumPy's and Python's own random numbers from the seed, and back as they were."""
     states, folder = (np.random.get_state(), random.getstate()), Path.cwd()
     np.random.seed(seed)
@@ -64,7 +64,7 @@ def check_path(path: Path, seed: int = 0) -> Findings:
     """
     path = Path(path).resolve()
     found = Findings()
-    with _quiet(seed), importing(path if path.is_dir() else path.parent):
+    with quiet(seed), importing(path if path.is_dir() else path.parent):
         sources = []
         for file in python_files(path):
             try:
@@ -82,7 +82,9 @@ def _check(path: Path, sources: list[Source], seed: int) -> list[Finding]:
     found: list[Finding] = []
     check: dict[str, Any] = {}
     modules: dict[Path, Any] = {}
-    skeleton = next((one for source in sources for one in _networks_of(source)), None)
+    networks = [one for source in sources for one in _networks_of(source)]
+    networks.sort(key=lambda one: plain(one[1]) not in NETWORKS)
+    skeleton = networks[0] if networks else None
     for source in sources:
         wanted = _wanted(source)
         if not wanted and "CHECK" not in source.names:
@@ -117,7 +119,8 @@ def _check(path: Path, sources: list[Source], seed: int) -> list[Finding]:
             found += updates.function_findings(name, functions[name], orders.get(name, ()), seed)
         elif name in classes and not skeleton:
             found += updates.class_findings(name, classes[name], seed)
-    found += parts.by_name(functions, check)
+    items = {one.item for one in found}
+    found += parts.by_name(functions, check, [name for name in functions if f"init {name}" in items])
     for name, fn in derivatives.items():
         found += parts.derivative_findings(name, fn)
     return found
@@ -149,14 +152,14 @@ def _collect(sources: list[Source], modules: dict[Path, Any], check: dict[str, A
     losses: dict[str, list[Callable[..., Any]]] = {}
     derivatives: dict[str, Callable[..., Any]] = {}
     orders: dict[str, list[str]] = {}
-    for ours, theirs in check.items():
+    for word, theirs in check.items():
         said = re.match(r"^\s*(\w+)\s*(?:\(([^)]*)\))?\s*$", theirs) if isinstance(theirs, str) else None
         for module in modules.values():
             fn = getattr(module, said[1], None) if said else None
             if callable(fn):
-                functions[ours] = fn
+                functions[word] = fn
                 if said and said[2]:
-                    orders[ours] = [word.strip() for word in said[2].split(",")]
+                    orders[word] = [role.strip() for role in said[2].split(",")]
     for source in sources:
         module = modules.get(source.path)
         if module is None:
@@ -187,7 +190,7 @@ def _collect(sources: list[Source], modules: dict[Path, Any], check: dict[str, A
 def _class_findings(
     make: Any, skeleton: tuple[Source, str], sources: list[Source], losses: Any, check: dict[str, Any], seed: int
 ) -> list[Finding]:
-    source, name = skeleton
+    _source, name = skeleton
     missing = [method for method in ("forward", "backward") if not callable(getattr(make, method, None))]
     found = [Finding(f"{name}.{method}", FAILED, note=f"the class has no {method}") for method in missing]
     if "forward" in missing:
@@ -257,7 +260,8 @@ def _losses_alone(losses: dict[str, list[Callable[..., Any]]]) -> list[Finding]:
     from mlp_jax.check.checks import check_loss
 
     class _Alone:
-        classes, said = 10, {}
+        said: dict[str, str] = {}  # noqa: RUF012
+        classes = 10
 
         def loss_functions(self, loss: str) -> list[Callable[..., Any]]:
             return losses.get(loss, [])
@@ -269,6 +273,3 @@ def _losses_alone(losses: dict[str, list[Callable[..., Any]]]) -> list[Finding]:
         takes = takes or (understood.takes if understood and understood.convention else "")
         found += said
     return found
-
-
-__all__ = ["LOSS_METHODS", "check_path", "network_findings"]

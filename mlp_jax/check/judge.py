@@ -39,17 +39,32 @@ def deviation(found: Tensors | None, expected: Tensors | None, by_entry: bool = 
         return 0.0 if found is expected else np.inf
     if found.keys() != expected.keys() or any(np.shape(found[key]) != np.shape(expected[key]) for key in expected):
         return np.inf
+    if not expected:
+        return 0.0
     with np.errstate(all="ignore"):
-        finite = [np.where(np.isfinite(e), np.abs(e), 0) for e in expected.values()]
-        largest = max((float(np.max(e, initial=0)) for e in finite), default=0.0)
+        f, e = ([np.asarray(part[key], np.float64) for key in expected] for part in (found, expected))
+        if by_entry:
+            (one,), (other,) = f, e  # a path: an update a row
+            scale, difference = np.max(np.abs(other), axis=0), np.abs(one - other)
+            worst = float(
+                np.max(np.where(difference == 0, 0, difference / np.where(scale == 0, 1e-300, scale)), initial=0)
+            )
+        else:
+            other = np.concatenate([part.reshape(-1) for part in e])
+            one = np.concatenate([part.reshape(-1) for part in f])
+            worst = float(np.abs(one - other).max()) / (float(np.abs(other).max()) or 1e-300)
+    if np.isfinite(worst):
+        return worst
+    with np.errstate(all="ignore"):
+        finite = [np.where(np.isfinite(part), np.abs(part), 0) for part in e]
+        largest = max(float(np.max(part, initial=0)) for part in finite)
         worst = 0.0
-        for (key, e), size in zip(expected.items(), finite, strict=True):
-            f = np.asarray(found[key], np.float64)
-            odd = ~np.isfinite(e)
-            if (np.isfinite(f) == odd).any() or (np.isnan(f) != np.isnan(e)).any():
+        for one, other, size in zip(f, e, finite, strict=True):
+            odd = ~np.isfinite(other)
+            if (np.isfinite(one) == odd).any() or (np.isnan(one) != np.isnan(other)).any():
                 return np.inf
             scale = np.max(size, axis=0) if by_entry else largest
-            difference = np.where(odd, 0, np.abs(f - np.where(odd, 0, e)))
+            difference = np.where(odd, 0, np.abs(one - np.where(odd, 0, other)))
             relative = np.where(difference == 0, 0, difference / np.where(scale == 0, 1e-300, scale))
             worst = max(worst, float(np.max(relative, initial=0)))
     return worst
@@ -80,21 +95,46 @@ def judge(
         return Judgement(True, error)
     named_to = max(NAMED_TO, tolerance)
 
+    # The smallest situation first: most candidates fail there.
+    cheapest = sorted(range(len(found)), key=lambda i: sum(a.size for a in (ours[i] or {"": np.zeros(99999)}).values()))
+
     def explains(lines: Lines) -> bool:
-        return all(deviation(f, predicted(i, lines), by_entry) <= named_to for i, f in enumerate(found))
+        return all(deviation(found[i], predicted(i, lines), by_entry) <= named_to for i in cheapest)
 
     sets: list[tuple[str, ...]] = [
         (name,) for name, mistake in mistakes.items() if any(explains(variant) for variant in mistake.variants)
     ]
     if not sets and pairs:
-        for (one, first), (two, second) in combinations(mistakes.items(), 2):
-            both = ((a, b) for a in first.variants for b in second.variants if not a.keys() & b.keys())
-            if any(explains({**a, **b}) for a, b in both):
-                sets.append((one, two))
+        sets += _pairs(mistakes, found[cheapest[0]], lambda lines: predicted(cheapest[0], lines), explains, by_entry)
     where, pattern = _pattern(found, ours)
     if len(sets) == 1:
         return Judgement(False, error, sets[0], (), where, pattern)
     return Judgement(False, error, (), tuple(sets), where, pattern)
+
+
+def _pairs(
+    mistakes: Mapping[str, Mistake],
+    found: Tensors | None,
+    predict: Callable[[Lines], Tensors | None],
+    explains: Callable[[Lines], bool],
+    by_entry: bool,
+) -> list[tuple[str, ...]]:
+    """Every two mistakes that explain what one does not.
+
+    A line without effect in the smallest situation has none there in a pair, either.
+    """
+    ours = predict({})
+    singles = [(name, lines, predict(lines)) for name, mistake in mistakes.items() for lines in mistake.variants]
+    idle = [deviation(alone, ours, by_entry) == 0 for _, _, alone in singles]
+    sets: dict[tuple[str, ...], None] = {}
+    for (one, two), (idle_one, idle_two) in zip(combinations(singles, 2), combinations(idle, 2), strict=True):
+        if one[0] == two[0] or one[1].keys() & two[1].keys() or (one[0], two[0]) in sets:
+            continue
+        lines = {**one[1], **two[1]}
+        there = two[2] if idle_one else one[2] if idle_two else predict(lines)
+        if deviation(found, there, by_entry) <= NAMED_TO and explains(lines):
+            sets[one[0], two[0]] = None
+    return list(sets)
 
 
 def _pattern(found: Sequence[Tensors | None], ours: Sequence[Tensors | None]) -> tuple[str, str]:
@@ -106,9 +146,14 @@ def _pattern(found: Sequence[Tensors | None], ours: Sequence[Tensors | None]) ->
         off = {key: what for key, what in said.items() if what}
         if not off:
             continue
-        if len(off) == len(said) and len(set(off.values())) == 1:
-            return "everywhere", next(iter(off.values()))
-        return ", ".join(off), "; ".join(f"{key}: {what}" for key, what in off.items())
+        words = list(dict.fromkeys(off.values()))
+        pattern = words[0] if len(words) == 1 else "; ".join(f"{key}: {what}" for key, what in list(off.items())[:4])
+        parts = {key[-1:] for key in off}
+        if len(off) == len(said):
+            return "everywhere", pattern
+        if len(parts) == 1 and len(off) > 2 and set(off) == {key for key in said if key[-1:] in parts}:
+            return f"every {parts.pop()}", pattern
+        return "; ".join(off), pattern + (" …" if len(words) > 1 and len(off) > 4 else "")
     return "", ""
 
 

@@ -1,4 +1,4 @@
-"""The code of a submission: its files read without running them, imported beside stand-ins for what it only logs with."""
+"""The code of a submission: read without running it, then imported beside stand-ins for what it only logs with."""
 
 import ast
 import importlib
@@ -14,27 +14,29 @@ from typing import Any, NamedTuple
 
 # What submissions import for data, logs and pictures. A stand-in takes any call and does nothing: importing the real
 # ones takes seconds, reaches for the network, or fails where they are absent.
-STAND_INS = [
-    "wandb",
-    "matplotlib",
-    "seaborn",
-    "plotly",
-    "keras",
-    "tensorflow",
-    "torch",
-    "torchvision",
-    "sklearn",
-    "tqdm",
-    "pandas",
-    "dotenv",
-    "datasets",
-    "requests",
-    "tensorboard",
-    "cv2",
-    "PIL",
-    "IPython",
-]
-LEFT_OUT = ("train", "inference", "sweep", "setup", "conftest", "test", "tests", "main", "sweep_config", "run_sweep")
+STAND_INS = frozenset(
+    {
+        "wandb",
+        "matplotlib",
+        "seaborn",
+        "plotly",
+        "keras",
+        "tensorflow",
+        "torch",
+        "torchvision",
+        "sklearn",
+        "tqdm",
+        "pandas",
+        "dotenv",
+        "datasets",
+        "requests",
+        "tensorboard",
+        "cv2",
+        "PIL",
+        "IPython",
+    }
+)
+LEFT_OUT = frozenset({"train", "inference", "sweep", "setup", "conftest", "test", "tests", "main", "run_sweep"})
 MOST_BYTES = 1_000_000  # of a Python file that is read
 
 
@@ -176,7 +178,8 @@ def import_file(path: Path, root: Path) -> types.ModuleType:
         raise error
     name = f"_checked_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

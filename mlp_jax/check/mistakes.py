@@ -57,7 +57,7 @@ EQUATIONS = {
 
 def _first(wrong: Callable[..., Any], right: Callable[..., Any], at: Callable[[int, int], bool]) -> Callable[..., Any]:
     """`wrong` where at(layer, number of hidden layers), else `right`; of `Backward.derivative`'s arguments."""
-    return lambda f, df, z, a, l, hidden: (wrong if at(l, hidden) else right)(f, df, z, a, l, hidden)
+    return lambda f, df, z, a, i, hidden: (wrong if at(i, hidden) else right)(f, df, z, a, i, hidden)
 
 
 def _roll(shift: int) -> Lines:
@@ -66,7 +66,7 @@ def _roll(shift: int) -> Lines:
 
 # The squared error of the logits themselves.
 OF_LOGITS: Lines = {"compared": lambda z, p: z, "jacobian": lambda p, d: d}
-_ALWAYS_ONE: Callable[..., Any] = lambda f, df, z, a, l, hidden: np.ones_like(z)  # noqa: E731
+_ALWAYS_ONE: Callable[..., Any] = lambda f, df, z, a, i, hidden: np.ones_like(z)  # noqa: E731
 _df = ours.Backward().derivative
 _MOMENTS = ("adam", "nadam")
 _STATEFUL = ("momentum", "nesterov", "rmsprop", "adam", "nadam")
@@ -95,7 +95,7 @@ MISTAKES: dict[str, Mistake] = {
         "h = h @ W + b",
         "h = f(h @ W + b)",
         "the whole network is one linear map: no better than logistic regression, whatever its depth",
-        ({"hidden": lambda z, f, l, n: z},),
+        ({"hidden": lambda z, f, i, n: z},),
     ),
     "activation_missing_first": Mistake(
         "forward",
@@ -103,7 +103,7 @@ MISTAKES: dict[str, Mistake] = {
         "h = x @ W1 + b1",
         "h = f(x @ W1 + b1)",
         "one layer less than it seems",
-        ({"hidden": lambda z, f, l, n: z if l == 0 else f(z)},),
+        ({"hidden": lambda z, f, i, n: z if i == 0 else f(z)},),
     ),
     "activation_missing_last": Mistake(
         "forward",
@@ -111,7 +111,7 @@ MISTAKES: dict[str, Mistake] = {
         "for l in range(L - 2): h = f(…)",
         "for l in range(L - 1): h = f(…)",
         "one layer less than it seems",
-        ({"hidden": lambda z, f, l, n: z if l == n - 2 else f(z)},),
+        ({"hidden": lambda z, f, i, n: z if i == n - 2 else f(z)},),
     ),
     "activation_twice": Mistake(
         "forward",
@@ -119,7 +119,7 @@ MISTAKES: dict[str, Mistake] = {
         "a = f(z); h = f(a)",
         "h = f(z)",
         "a sigmoid of a sigmoid hardly varies: training crawls",
-        ({"hidden": lambda z, f, l, n: f(f(z))},),
+        ({"hidden": lambda z, f, i, n: f(f(z))},),
     ),
     "bias_missing": Mistake(
         "forward",
@@ -127,7 +127,7 @@ MISTAKES: dict[str, Mistake] = {
         "z = h @ W",
         "z = h @ W + b",
         "a little less accurate; the biases' gradients are those of numbers that do nothing",
-        ({"affine": lambda h, w, b, l, n: h @ w},),
+        ({"affine": lambda h, w, b, i, n: h @ w},),
     ),
     "bias_missing_output": Mistake(
         "forward",
@@ -135,7 +135,7 @@ MISTAKES: dict[str, Mistake] = {
         "logits = h @ W",
         "logits = h @ W + b",
         "small, as long as the classes are equally frequent",
-        ({"affine": lambda h, w, b, l, n: h @ w if l == n - 1 else h @ w + b},),
+        ({"affine": lambda h, w, b, i, n: h @ w if i == n - 1 else h @ w + b},),
     ),
     "bias_subtracted": Mistake(
         "forward",
@@ -143,7 +143,7 @@ MISTAKES: dict[str, Mistake] = {
         "z = h @ W - b",
         "z = h @ W + b",
         "none, if the gradient agrees; ascent on the biases, if it does not",
-        ({"affine": lambda h, w, b, l, n: h @ w - b},),
+        ({"affine": lambda h, w, b, i, n: h @ w - b},),
     ),
     "sigmoid_for_tanh": Mistake(
         "forward",
@@ -152,8 +152,8 @@ MISTAKES: dict[str, Mistake] = {
         "def tanh(z): return np.tanh(z)",
         "outputs are not centred: slower",
         (
-            {"hidden": lambda z, f, l, n: ours.sigmoid(2 * z)},
-            {"hidden": lambda z, f, l, n: ours.sigmoid(z)},
+            {"hidden": lambda z, f, i, n: ours.sigmoid(2 * z)},
+            {"hidden": lambda z, f, i, n: ours.sigmoid(z)},
         ),
         ("tanh",),
     ),
@@ -163,7 +163,7 @@ MISTAKES: dict[str, Mistake] = {
         "np.maximum(0.01 * z, z)",
         "np.maximum(0, z)",
         "none to speak of; it is another activation, leaky ReLU",
-        tuple({"hidden": lambda z, f, l, n, s=s: np.where(z > 0, z, s * z)} for s in (0.01, 0.1, 0.2, 0.001)),
+        tuple({"hidden": lambda z, f, i, n, s=s: np.where(z > 0, z, s * z)} for s in (0.01, 0.1, 0.2, 0.001)),
         ("relu",),
     ),
     "sigmoid_sign": Mistake(
@@ -172,7 +172,7 @@ MISTAKES: dict[str, Mistake] = {
         "1 / (1 + np.exp(z))",
         "1 / (1 + np.exp(-z))",
         "with the usual derivative a·(1 − a) every gradient below has the wrong sign: the loss rises",
-        ({"hidden": lambda z, f, l, n: ours.sigmoid(-z)},),
+        ({"hidden": lambda z, f, i, n: ours.sigmoid(-z)},),
         ("sigmoid",),
     ),
     # ------------------------------------------------------------------------------------------------ loss
@@ -460,7 +460,7 @@ MISTAKES: dict[str, Mistake] = {
         "delta = (delta @ W.T) * df(a)   # df takes z",
         "delta = (delta @ W.T) * df(z)",
         "slopes are nearly constant: it trains, slower and not down the gradient",
-        ({"derivative": lambda f, df, z, a, l, hidden: df(a, f(a))},),
+        ({"derivative": lambda f, df, z, a, i, hidden: df(a, f(a))},),
     ),
     "derivative_formula_at_z": Mistake(
         "layers",
@@ -468,7 +468,7 @@ MISTAKES: dict[str, Mistake] = {
         "delta = (delta @ W.T) * z * (1 - z)",
         "delta = (delta @ W.T) * a * (1 - a)",
         "slopes are negative and without bound: it diverges or stands still",
-        ({"derivative": lambda f, df, z, a, l, hidden: df(z, z)},),
+        ({"derivative": lambda f, df, z, a, i, hidden: df(z, z)},),
     ),
     "derivative_missing": Mistake(
         "layers",
@@ -484,7 +484,7 @@ MISTAKES: dict[str, Mistake] = {
         "dW1 = x.T @ (delta @ W2.T)",
         "dW1 = x.T @ ((delta @ W2.T) * df(z1))",
         "the first layer follows a direction that is not the gradient",
-        ({"derivative": _first(_ALWAYS_ONE, _df, lambda l, hidden: l == 0)},),
+        ({"derivative": _first(_ALWAYS_ONE, _df, lambda i, hidden: i == 0)},),
     ),
     "derivative_missing_last": Mistake(
         "layers",
@@ -492,7 +492,7 @@ MISTAKES: dict[str, Mistake] = {
         "delta = delta @ W_out.T   # then the loop begins",
         "delta = (delta @ W_out.T) * df(z)",
         "all layers below follow a direction that is not the gradient",
-        ({"derivative": _first(_ALWAYS_ONE, _df, lambda l, hidden: l == hidden - 1)},),
+        ({"derivative": _first(_ALWAYS_ONE, _df, lambda i, hidden: i == hidden - 1)},),
     ),
     "derivative_twice": Mistake(
         "layers",
@@ -500,7 +500,7 @@ MISTAKES: dict[str, Mistake] = {
         "delta = layer.backward(delta * df(z))   # which multiplies by df(z), too",
         "multiply once",
         "gradients vanish from layer to layer; with ReLU nothing changes",
-        ({"derivative": lambda f, df, z, a, l, hidden: df(z, a) ** 2},),
+        ({"derivative": lambda f, df, z, a, i, hidden: df(z, a) ** 2},),
     ),
     "derivative_of_sigmoid": Mistake(
         "layers",
@@ -508,8 +508,16 @@ MISTAKES: dict[str, Mistake] = {
         "delta = (delta @ W.T) * a * (1 - a)",
         "delta = (delta @ W.T) * df(z) of the activation that was used",
         "the wrong direction; for ReLU even without bound",
-        ({"derivative": lambda f, df, z, a, l, hidden: a * (1 - a)},),
+        ({"derivative": lambda f, df, z, a, i, hidden: a * (1 - a)},),
         ("tanh", "relu", "identity"),
+    ),
+    "derivative_times_z": Mistake(
+        "layers",
+        "the derivative is multiplied by z",
+        "delta = (delta @ W.T) * activation.backward(z)   # backward(g) gives g * df(z)",
+        "delta = activation.backward(delta @ W.T)",
+        "slopes too small near zero and of both signs: not the gradient",
+        ({"derivative": lambda f, df, z, a, i, hidden: z * df(z, a)},),
     ),
     "derivative_is_activation": Mistake(
         "layers",
@@ -517,7 +525,7 @@ MISTAKES: dict[str, Mistake] = {
         "delta = (delta @ W.T) * f(z)",
         "delta = (delta @ W.T) * df(z)",
         "slopes too large, and with tanh of both signs",
-        ({"derivative": lambda f, df, z, a, l, hidden: f(z)},),
+        ({"derivative": lambda f, df, z, a, i, hidden: f(z)},),
     ),
     "tanh_derivative_not_squared": Mistake(
         "layers",
@@ -525,7 +533,7 @@ MISTAKES: dict[str, Mistake] = {
         "1 - np.tanh(z)",
         "1 - np.tanh(z) ** 2",
         "slopes up to 2 for negative z: it trains, unstably",
-        ({"derivative": lambda f, df, z, a, l, hidden: 1 - a},),
+        ({"derivative": lambda f, df, z, a, i, hidden: 1 - a},),
         ("tanh",),
     ),
     "inputs_from_pre_activation": Mistake(
@@ -534,7 +542,7 @@ MISTAKES: dict[str, Mistake] = {
         "dW = z_prev.T @ delta",
         "dW = h_prev.T @ delta",
         "the weights follow a direction that is not the gradient",
-        ({"entered": lambda c, l, f: c.h[0] if l == 0 else c.z[l - 1]},),
+        ({"entered": lambda c, i, f: c.h[0] if i == 0 else c.z[i - 1]},),
     ),
     "inputs_of_wrong_layer": Mistake(
         "layers",
@@ -542,7 +550,7 @@ MISTAKES: dict[str, Mistake] = {
         "dW[l] = h[l + 1].T @ delta",
         "dW[l] = h[l].T @ delta",
         "hidden layers of equal width learn from the wrong numbers; other widths do not run",
-        ({"entered": lambda c, l, f: c.h[min(l + 1, len(c.h) - 1)]},),
+        ({"entered": lambda c, i, f: c.h[min(i + 1, len(c.h) - 1)]},),
     ),
     "weights_not_transposed": Mistake(
         "layers",
@@ -550,7 +558,7 @@ MISTAKES: dict[str, Mistake] = {
         "delta = delta @ W",
         "delta = delta @ W.T",
         "the layers below follow noise; other widths do not run",
-        ({"above": lambda params, l: params[l][0]},),
+        ({"above": lambda params, i: params[i][0]},),
     ),
     "weights_of_wrong_layer": Mistake(
         "layers",
@@ -558,7 +566,7 @@ MISTAKES: dict[str, Mistake] = {
         "delta = delta @ W[l - 1].T",
         "delta = delta @ W[l].T",
         "the layers below follow noise; other widths do not run",
-        ({"above": lambda params, l: params[l - 1][0].T},),
+        ({"above": lambda params, i: params[i - 1][0].T},),
     ),
     "first_layer_not_reached": Mistake(
         "layers",
@@ -566,7 +574,7 @@ MISTAKES: dict[str, Mistake] = {
         "for l in range(L - 1, 0, -1):",
         "for l in range(L - 1, -1, -1):",
         "the first layer stays as it was initialised",
-        ({"reached": lambda l, n: l > 0 or n == 1},),
+        ({"reached": lambda i, n: i > 0 or n == 1},),
     ),
     "only_last_layer": Mistake(
         "layers",
@@ -574,7 +582,7 @@ MISTAKES: dict[str, Mistake] = {
         "return dW_out, db_out, 0, 0 …",
         "carry delta down to the first layer",
         "random features under a linear classifier",
-        ({"reached": lambda l, n: l == n - 1},),
+        ({"reached": lambda i, n: i == n - 1},),
     ),
     "biases_without_gradient": Mistake(
         "layers",
@@ -704,7 +712,13 @@ MISTAKES: dict[str, Mistake] = {
         "u = mu * u + (1 - mu) * g",
         "u = mu * u + g",
         "a learning rate ten times smaller at μ = 0.9",
-        ({"trace": lambda mu, u, g, eta: mu * u + (1 - mu) * g},),
+        (
+            {"trace": lambda mu, u, g, eta: mu * u + (1 - mu) * g},
+            {
+                "trace": lambda mu, u, g, eta: mu * u + (1 - mu) * g,
+                "nesterov": lambda mu, u, g, old: (1 - mu) * g + mu * u,
+            },
+        ),
         ("momentum", "nesterov"),
     ),
     "momentum_swapped": Mistake(
@@ -761,6 +775,24 @@ MISTAKES: dict[str, Mistake] = {
         ({"nesterov": lambda mu, u, g, old: u + mu * u},),
         ("nesterov",),
     ),
+    "nesterov_undamped": Mistake(
+        "optimizer",
+        "Nesterov's old velocity is multiplied by μ once instead of twice",
+        "w -= learning_rate * (mu * u_old + (1 + mu) * g)",
+        "w -= learning_rate * (g + mu * u), which is mu ** 2 * u_old + (1 + mu) * g",
+        "more momentum than was asked for",
+        ({"nesterov": lambda mu, u, g, old: mu * old + (1 + mu) * g},),
+        ("nesterov",),
+    ),
+    "nesterov_mixed": Mistake(
+        "optimizer",
+        "Nesterov's step is a mean of the old and the new velocity",
+        "w -= learning_rate * (mu * u_old + (1 - mu) * u)",
+        "w -= learning_rate * (g + mu * u)",
+        "a late momentum: the gradient itself enters with 1 − μ",
+        ({"nesterov": lambda mu, u, g, old: mu * old + (1 - mu) * u},),
+        ("nesterov",),
+    ),
     "nesterov_without_gradient": Mistake(
         "optimizer",
         "the gradient itself is missing from Nesterov's step",
@@ -776,7 +808,7 @@ MISTAKES: dict[str, Mistake] = {
         "g / np.sqrt(v + eps)",
         "g / (np.sqrt(v) + eps)",
         "nothing where gradients are large; where they are below 1e-4, steps shrink to those of SGD",
-        ({"root": lambda v, eps: np.sqrt(v + eps)},),
+        ({"root": lambda v, eps, c: np.sqrt(v + eps)},),
         ("rmsprop", "adam", "nadam"),
     ),
     "eps_missing": Mistake(
@@ -785,7 +817,7 @@ MISTAKES: dict[str, Mistake] = {
         "g / np.sqrt(v)",
         "g / (np.sqrt(v) + eps)",
         "NaN as soon as a gradient is zero: a pixel that is always black is enough",
-        ({"root": lambda v, eps: np.sqrt(v)},),
+        ({"root": lambda v, eps, c: np.sqrt(v)},),
         ("rmsprop", "adam", "nadam"),
     ),
     "root_missing": Mistake(
@@ -794,7 +826,7 @@ MISTAKES: dict[str, Mistake] = {
         "g / (v + eps)",
         "g / (np.sqrt(v) + eps)",
         "the smaller the gradient, the larger the step: it diverges",
-        ({"root": lambda v, eps: v + eps},),
+        ({"root": lambda v, eps, c: v + eps},),
         ("rmsprop", "adam", "nadam"),
     ),
     "square_not_averaged": Mistake(
@@ -890,7 +922,7 @@ MISTAKES: dict[str, Mistake] = {
         "m_hat = m / (1 - beta1 ** t); t += 1",
         "t += 1; m_hat = m / (1 - beta1 ** t)",
         "NaN at the first update",
-        ({"count": lambda k, i, n: k},),
+        ({"counted": lambda k, i, n: k},),
         _MOMENTS,
     ),
     "t_from_2": Mistake(
@@ -899,7 +931,7 @@ MISTAKES: dict[str, Mistake] = {
         "t = 1; … t += 1; m_hat = m / (1 - beta1 ** t)",
         "t = 0; … t += 1; m_hat = m / (1 - beta1 ** t)",
         "the first step is a quarter too small",
-        ({"count": lambda k, i, n: k + 2},),
+        ({"counted": lambda k, i, n: k + 2},),
         _MOMENTS,
     ),
     "t_by_epoch": Mistake(
@@ -908,7 +940,7 @@ MISTAKES: dict[str, Mistake] = {
         "m_hat = m / (1 - beta1 ** (epoch + 1))",
         "t += 1 at every update",
         "after the first updates the moments are blown up: m by 10, √v by 30, for the whole first epoch",
-        ({"count": lambda k, i, n: 1}, {"count": lambda k, i, n: 2}),
+        ({"counted": lambda k, i, n: 1}, {"counted": lambda k, i, n: 2}),
         _MOMENTS,
     ),
     "t_by_tensor": Mistake(
@@ -917,7 +949,7 @@ MISTAKES: dict[str, Mistake] = {
         "for w in params: t += 1; …",
         "t += 1; for w in params: …",
         "the later tensors are corrected too little: their first steps are too small",
-        ({"count": lambda k, i, n: k * n + i + 1}, {"count": lambda k, i, n: k * (n // 2) + i // 2 + 1}),
+        ({"counted": lambda k, i, n: k * n + i + 1}, {"counted": lambda k, i, n: k * (n // 2) + i // 2 + 1}),
         _MOMENTS,
     ),
     "betas_swapped": Mistake(

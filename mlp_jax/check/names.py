@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
+class Misfit(ValueError):
+    """What a submission gives has not the form that the check needs. The message is one line of ours."""
+
+
 class Unclear(Exception):
     """A convention that the numbers do not show. The message is one line that says what CHECK has to name."""
 
@@ -94,8 +98,9 @@ ARGUMENTS = {
         "rate": "p r dropout_rate drop_rate drop_prob prob",
         "keep": "keep_prob keep_rate keep_probability",
         "training": "train is_training mode",
-        "fraction": "val_fraction val_size val_ratio validation_split val_split test_size split ratio validation_fraction",
+        "fraction": "val_fraction val_size val_ratio validation_split val_split test_size split ratio",
         "seed": "random_state rng_seed random_seed",
+        "network": "nn model net layers mlp",
         "confusion": "cm confusion_matrix matrix",
         "classes": "num_classes n_classes k output_size",
     }.items()
@@ -158,7 +163,7 @@ def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def roles_of(fn: Callable[..., Any], among: Sequence[str], order: Sequence[str] = ()) -> dict[str, str]:
-    """Role -> the function's own name of that argument, for the roles in `among`; a role of ours wins over a looser one.
+    """Role -> the function's own name of that argument, for the roles in `among`; our own names win over looser ones.
 
     `order`, from CHECK, names the roles of the positional arguments outright.
     """

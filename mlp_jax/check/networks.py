@@ -7,17 +7,19 @@ found by trying them, and kept as words for the report.
 import argparse
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise, product
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from mlp_jax.check import reference as ours
+from mlp_jax.check.mistakes import of_family
 from mlp_jax.check.names import (
     ACTIVATION_SPELLINGS,
     LOSS_SPELLINGS,
     OPTIMIZER_SPELLINGS,
+    Misfit,
     Unclear,
     call,
     parameters_of,
@@ -41,10 +43,7 @@ class Case(NamedTuple):
 def case(sizes: Sequence[int], batch: int, seed: int) -> Case:
     """Weights of variance 1.4/in, biases of 0.3: no unit is saturated, and ReLU has units on both sides."""
     rng = np.random.default_rng((seed, batch, *sizes))
-    params = [
-        (rng.normal(size=(n, m)) * np.sqrt(1.4 / n), rng.normal(size=m) * 0.3)
-        for n, m in zip(sizes, sizes[1:], strict=False)
-    ]
+    params = [(rng.normal(size=(n, m)) * np.sqrt(1.4 / n), rng.normal(size=m) * 0.3) for n, m in pairwise(sizes)]
     return Case(params, rng.normal(size=(batch, sizes[0])), np.eye(sizes[-1])[rng.integers(sizes[-1], size=batch)])
 
 
@@ -116,7 +115,7 @@ def unpackings(result: Any, n: int, depth: int = 0) -> Iterator[tuple[list[Any],
     if len(parts) == 2 and all(hasattr(part, "__len__") and len(part) == n for part in parts):
         yield list(parts[0]), list(parts[1])
     if len(parts) == n:
-        pairs = [_by_key(part) if isinstance(part, dict) else part for part in parts]
+        pairs: list[Any] = [_by_key(part) if isinstance(part, dict) else part for part in parts]
         pairs = [(p[0][0], p[1][0]) if p and isinstance(p, tuple) and isinstance(p[0], list) else p for p in pairs]
         if all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
             yield [p[0] for p in pairs], [p[1] for p in pairs]
@@ -154,12 +153,14 @@ def read_gradients(
                 w.shape == shape and b.size == shape[1] for (w, b), shape in zip(turned, shapes, strict=True)
             ):
                 return Read([(w, b.reshape(-1)) for w, b in turned], last_first, transposed)
-    raise ValueError(f"its gradients are not those of layers of shape {', '.join(map(str, shapes))}")
+    raise Misfit(f"its gradients are not those of layers of shape {', '.join(map(str, shapes))}")
 
 
 def one_line(error: BaseException) -> str:
     """An exception as the report quotes it."""
     text = " ".join(str(error).split())[:160]
+    if isinstance(error, Misfit | Unclear):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -214,8 +215,11 @@ class Functions:
     """Plain functions `forward(params, x, …)` and `gradients(params, x, y, …)`; one of them may be absent."""
 
     logits_required = False
-    inputs = None
+    inputs: int | None = None
     classes = 6
+    activations: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    said: dict[str, str]
 
     def __init__(
         self,
@@ -264,12 +268,15 @@ class Functions:
                 break
         if not fits:
             told = [e for e in errors if not isinstance(e, KeyError | IndexError | AttributeError)] or errors
-            raise ValueError(f"no form of parameters fits {both[0].__name__}: {one_line(told[0])}")
-        rank, self.form, activation, self.gives, self._which = min(fits, key=lambda fit: fit[0])
+            raise Misfit(f"no form of parameters fits {both[0].__name__}: {one_line(told[0])}")
+        _rank, self.form, activation, self.gives, self._which = min(fits, key=lambda fit: fit[0])
         self.said = self.form.words
         if self.forward:
             self.said["forward gives"] = self.gives
         self.activations = self._accepted(test, names) if takes_name else (activation,)
+        self.unsaid = not takes_name and not self.forward  # its activation shows in its gradients alone
+        if self.unsaid:
+            self.activations = names
         self.losses = self._accepted_losses(test)
 
     def _try(self, form: Form, name: str, names: Sequence[str], test: Case, takes: bool) -> list[Any]:
@@ -289,9 +296,20 @@ class Functions:
                 for gives, expected in (("logits", z), ("probabilities", ours.softmax(z))):
                     if np.allclose(out, expected, rtol=1e-5, atol=1e-7):
                         fits.append((0, activation, gives, which))
+                    elif self._mistaken(out, test, activation, gives):
+                        fits.append((1, activation, gives, which))
             sums = np.allclose(out.sum(axis=1), 1, atol=1e-5) and (out >= 0).all()
             fits.append((2 + bool(which), name if takes else "sigmoid", "probabilities" if sums else "logits", which))
         return fits
+
+    def _mistaken(self, out: Array, test: Case, activation: str, gives: str) -> bool:
+        """Whether an output is that of a known mistake."""
+        for mistake in of_family("forward", what=activation).values():
+            for lines in mistake.variants:
+                z, _ = ours.forward(test.params, test.x, activation, ours.Forward(**lines))
+                if np.allclose(out, z if gives == "logits" else ours.softmax(z), rtol=1e-6, atol=1e-9):
+                    return True
+        return False
 
     def _value(self, role: str, name: str) -> Any:
         """How their functions want a name: in which spelling, or as a function."""
@@ -348,13 +366,11 @@ class Functions:
     def _output(self, result: Any, batch: int) -> Array:
         found = list(arrays_in(result, (batch, self.classes)))
         if not found:
-            raise ValueError(f"forward gives no array of shape ({batch}, {self.classes})")
+            raise Misfit(f"forward gives no array of shape ({batch}, {self.classes})")
         out = found[min(self._which, len(found) - 1)]
         out = out.T if self.form.columns else out
         if out.shape != (batch, self.classes):
-            raise ValueError(
-                f"forward gives an array of shape {out.shape} where ({batch}, {self.classes}) was expected"
-            )
+            raise Misfit(f"forward gives an array of shape {out.shape} where ({batch}, {self.classes}) was expected")
         return out
 
     def logits(self, activation: str, loss: str, params: Layers, x: Array) -> Array:
@@ -401,7 +417,7 @@ class Functions:
         return self._losses.get(loss, [])
 
 
-# ----------------------------------------------------------------------------------------------------- a class of layers
+# ---------------------------------------------------------------------------------------------------- a class of layers
 
 
 class Flags(argparse.Namespace):
@@ -438,7 +454,7 @@ class Flags(argparse.Namespace):
             ["weight_init", "init", "weight_initialization", "initializer", "weight_ini_method", "wi"], init
         )
         names |= {"momentum": 0.9, "beta": 0.9, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "eps": 1e-8, "seed": 0}
-        names |= {"active_function_output": "identity", "output_activation": "identity", "dropout": 0.0, "gamma": 0.9}
+        names |= {"active_function_output": "softmax", "output_activation": "softmax", "dropout": 0.0, "gamma": 0.9}
         names |= {"dropout_rate": 0.0, "model_save_path": "model.npy", "model_path": "model.npy", "sweep": False}
         super().__init__(**names)
 
@@ -467,17 +483,6 @@ class Slot(NamedTuple):
             self.holder[key] = value
         else:
             setattr(self.holder, key, value)
-
-
-class _Lists(NamedTuple):
-    """A layer kept in two lists of the network."""
-
-    holder: tuple[Any, Any]
-    w: int
-    b: int
-
-    def get(self, key: Any) -> Array:
-        raise NotImplementedError
 
 
 _W_NAMES, _B_NAMES = ("W", "w", "weights", "weight"), ("b", "B", "bias", "biases")
@@ -525,6 +530,10 @@ class Classes:
 
     logits_required = True
     gives = "logits"
+    activations: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    inputs: int | None
+    said: dict[str, str]
 
     def __init__(
         self,
@@ -535,9 +544,10 @@ class Classes:
         check: dict[str, Any] | None = None,
     ):
         self._make, self._given, self._losses, self.strings = make, given, losses or {}, strings
-        self.check, self.said, self.classes, self.inputs = check or {}, {}, 10, None
+        self.check, self.classes = check or {}, 10
+        self.said, self.inputs = {}, None
         self._built: dict[Any, Any] = {}
-        self._spelled: dict[tuple[str, str], str] = {}
+        self._spelled: dict[tuple[int, str], str] = {}
         self._hidden_form = ""
         self._known: dict[str, tuple[bool, bool]] = {}
         self.returned: str | None = None  # what is amiss with backward's return; "" where nothing is
@@ -546,13 +556,13 @@ class Classes:
         self._settle()
 
     # ---------------------------------------------------------------------------------------------- building
-    def _spellings(self, kind: dict[str, tuple[str, ...]], name: str) -> list[str]:
+    def _spellings(self, kind: Mapping[str, tuple[str, ...]], name: str) -> list[str]:
         """The spellings of a name that the source has as a text."""
         wanted = {plain(word) for word in kind[name]}
         return sorted((text for text in self.strings if plain(text) in wanted), key=lambda text: text.lower() != text)
 
-    def _name(self, kind: dict[str, tuple[str, ...]], name: str) -> str:
-        return self._spelled.get((id(kind), name)) or (self._spellings(kind, name) or [kind[name][0]])[0]  # type: ignore[call-overload]
+    def _name(self, kind: Mapping[str, tuple[str, ...]], name: str) -> str:
+        return self._spelled.get((id(kind), name)) or (self._spellings(kind, name) or [kind[name][0]])[0]
 
     def _flags(self, hidden: Sequence[int], form: str, **fields: Any) -> Flags:
         shown: Any = list(hidden)
@@ -587,10 +597,10 @@ class Classes:
         for form in [self._hidden_form] if self._hidden_form else ["a list", "a number", "a text"]:
             try:
                 network = self._construct(self._flags(hidden, form, **fields))
-                slots = self._layers(network)
-                widths = [np.size(slot.get(slot.b)) for slot in slots]
-                if widths[:-1] != list(hidden):
-                    raise ValueError(f"hidden layers of {list(hidden)} were asked for, and it has {widths[:-1]}")
+                widths = [np.size(slot.get(slot.b)) for slot in self._layers(network)]
+                wanted = list(hidden) if form != "a number" else list(hidden[:1]) * len(hidden)
+                if widths[:-1] != wanted:
+                    raise Misfit(f"hidden layers of {list(hidden)} were asked for, and it has {widths[:-1]}")
             except Exception as raised:
                 error = error or raised
                 continue
@@ -625,7 +635,7 @@ class Classes:
             network.forward(np.zeros((1, 784)))
             slots = layers_of(network)
         if not slots:
-            raise AttributeError("no layers with W and b")
+            raise Misfit("it has no layers with W and b")
         return slots
 
     def _settle(self) -> None:
@@ -671,18 +681,18 @@ class Classes:
         return [first[1] if self.out_in else first[0], *widths]
 
     def _accepted(
-        self, kind: dict[str, tuple[str, ...]], what: str, usual: Sequence[str], named: Sequence[str]
+        self, kind: Mapping[str, tuple[str, ...]], what: str, usual: Sequence[str], named: Sequence[str]
     ) -> tuple[str, ...]:
         """Those that it is made with without an error: the usual ones, and others where its source names them."""
         accepted = []
         for name in (*usual, *named):
             spelled = self._spellings(kind, name)
-            if self.strings and not spelled and (name in named or any(self._spellings(kind, n) for n in usual)):
-                if name != "cross_entropy":
-                    continue
+            others = name in named or any(self._spellings(kind, other) for other in usual)
+            if self.strings and not spelled and others and name != "cross_entropy":
+                continue
             for spelling in spelled or kind[name][:2]:
-                self._spelled[id(kind), name] = spelling  # type: ignore[index]
-                chosen = {"activation": "relu", "loss": "cross_entropy", what: name}
+                self._spelled[id(kind), name] = spelling
+                chosen: dict[str, Any] = {"activation": "relu", "loss": "cross_entropy", what: name}
                 if what == "loss" and self.activations:
                     chosen["activation"] = self.activations[0]
                 try:
@@ -705,7 +715,7 @@ class Classes:
         """Weights of any shape, in its own form."""
         slots = self._layers(network)
         if len(slots) != len(params):
-            raise ValueError(f"it has {len(slots)} layers where {len(params)} were asked for")
+            raise Misfit(f"it has {len(slots)} layers where {len(params)} were asked for")
         for slot, (w, b) in zip(slots, params, strict=True):
             old = slot.get(slot.b)
             shape = (-1,) if old.ndim == 1 else (1, -1) if old.shape[0] == 1 else (-1, 1)
@@ -720,7 +730,7 @@ class Classes:
     def _forward(self, network: Any, x: Array) -> Array:
         found = list(arrays_in(network.forward(x.copy()), (len(x), self.classes)))
         if not found:
-            raise ValueError(f"forward gives no array of shape ({len(x)}, {self.classes})")
+            raise Misfit(f"forward gives no array of shape ({len(x)}, {self.classes})")
         return found[0] if found[0].shape[0] == len(x) else found[0].T
 
     def logits(self, activation: str, loss: str, params: Layers, x: Array) -> Array:
@@ -738,7 +748,7 @@ class Classes:
             test = case((self.inputs or 7, 5, 4, self.classes), 3, 0)
             self.gradients(activation, loss, test.params, test.x, test.y, labels, decay)
             return self.gradients(activation, loss, params, x, y, labels, decay)
-        result = network.backward(target, z)
+        result = self._backward(network, x, target, z)
         shapes = [w.shape for w, _ in params]
         on_layers = self._from_layers(slots, shapes)
         returned: Read | None = None
@@ -756,10 +766,18 @@ class Classes:
         elif self.on_layers is None:
             self.on_layers = ""
         if returned is None and on_layers is None:
-            raise ValueError("backward neither returns gradients of the layers' shapes nor leaves them on the layers")
+            raise Misfit("backward neither returns gradients of the layers' shapes nor leaves them on the layers")
         if returned is None:
             self._known.setdefault(activation, (True, False))
         return (returned.layers if returned else None) or on_layers or []
+
+    def _backward(self, network: Any, x: Array, y: Array, z: Array) -> Any:
+        """backward(y_true, y_pred), or in another order where the names of its arguments say so."""
+        roles = roles_of(network.backward, ("y", "logits", "x"))
+        given = {"x": x.copy(), "y": y, "logits": z}
+        if "x" in roles or set(roles) == {"y", "logits"}:
+            return call(network.backward, roles, given, "backward")
+        return network.backward(y, z)
 
     def _from_layers(self, slots: list[Slot], shapes: Sequence[tuple[int, ...]]) -> Layers | None:
         names = [(_attribute(slot.holder, _GW_NAMES), _attribute(slot.holder, _GB_NAMES)) for slot in slots]

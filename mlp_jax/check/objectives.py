@@ -30,13 +30,11 @@ CONVENTIONS: dict[str, dict[str, Factor]] = {
     },
 }
 _Value = Callable[[Array, Array], float]
+# name of a loss -> mistake -> its forms as means; each is looked for as a sum, too, by the factors of CONVENTIONS.
 WRONG: dict[str, dict[str, list[_Value]]] = {
     "cross_entropy": {
         "loss_over_classes": [lambda z, y: float(np.mean(ours.cross_entropy(z, y))) / y.shape[1]],
-        "loss_sign": [
-            lambda z, y: -float(np.mean(ours.cross_entropy(z, y))),
-            lambda z, y: -float(np.sum(ours.cross_entropy(z, y))),
-        ],
+        "loss_sign": [lambda z, y: -float(np.mean(ours.cross_entropy(z, y)))],
         "loss_log10": [
             lambda z, y: float(np.mean(ours.cross_entropy(z, y))) / np.log(10),
             lambda z, y: float(np.mean(ours.cross_entropy(z, y))) / np.log(2),
@@ -44,10 +42,7 @@ WRONG: dict[str, dict[str, list[_Value]]] = {
         "loss_softmax_twice": [lambda z, y: float(np.mean(ours.cross_entropy(ours.softmax(z), y)))],
     },
     "mse": {
-        "mse_of_logits": [
-            lambda z, y, f=factor: float(np.mean((z - y) ** 2)) * f(*y.shape)  # type: ignore[misc]
-            for factor in CONVENTIONS["mse"].values()
-        ],
+        "mse_of_logits": [lambda z, y: float(np.mean((z - y) ** 2))],
         "loss_sign": [lambda z, y: -float(np.mean(ours.mse(z, y)))],
     },
 }
@@ -64,6 +59,9 @@ class Loss(NamedTuple):
     error: float
     factor: Factor = lambda b, k: 1.0
     base: Lines = {}  # noqa: RUF012  # the lines of our gradient that fit it
+    other: "Loss | None" = (
+        None  # the same function, given the other of logits and probabilities, where that fits as well
+    )
 
 
 def _samples(classes: int) -> list[tuple[Array, Array]]:
@@ -120,7 +118,7 @@ def understand(
 ) -> Loss | None:
     """The best reading of somebody's loss: ours; then a convention; then a known mistake; then whatever it gives.
 
-    `takes` is what their losses are known to be given: of two readings that fit, that one. None where none can be called.
+    `takes` is what their losses are known to be given: of two readings that fit, that one. None: none can be called.
     """
     samples, readings = _samples(classes), []
     for fn, transposed in product(functions, (False, True) if columns else (False,)):
@@ -137,18 +135,20 @@ def understand(
                     error = abs(found[0] / (expected[0] * factor(*samples[0][1].shape)) - 1)
                     readings.append((foreign, rank, Loss(value, said, "", given, labels, error, factor)))
             for mistake, variants in WRONG[name].items():
-                for index, variant in enumerate(variants):
-                    if _same(found, [variant(z, y) for z, y in samples]):
-                        loss = Loss(value, "", mistake, given, labels, error)
-                        if mistake == "mse_of_logits":
-                            said, factor = list(CONVENTIONS["mse"].items())[index]
-                            loss = loss._replace(convention=said, factor=factor, base=OF_LOGITS)
-                        readings.append((foreign, 20 + index, loss))
+                for variant, (rank, (said, factor)) in product(variants, enumerate(CONVENTIONS[name].items())):
+                    if _same(found, [variant(z, y) * factor(*y.shape) for z, y in samples]):
+                        base = OF_LOGITS if mistake == "mse_of_logits" else {}
+                        read = Loss(value, said, mistake, given, labels, error, factor, base)
+                        readings.append((foreign, 20 + rank, read))
             if np.isfinite(found).all():
                 readings.append((foreign, 100, Loss(value, "", "", given, labels, error)))
     # A reading that fits beats one that does not, whatever their losses are usually given.
     readings.sort(key=lambda reading: (reading[1] >= 100, reading[0], reading[1]))
-    return readings[0][2] if readings else None
+    if not readings:
+        return None
+    best = readings[0][2]
+    fits = [one for _, rank, one in readings if rank < 100 and one.takes != best.takes and one.convention]
+    return best._replace(other=fits[0] if fits and readings[0][1] < 100 else None)
 
 
 def _same(found: Sequence[float], expected: Sequence[float]) -> bool:

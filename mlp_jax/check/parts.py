@@ -11,7 +11,7 @@ from mlp_jax.check.checks import finding
 from mlp_jax.check.findings import FAILED, RIGHT, UNSURE, WRONG, Finding
 from mlp_jax.check.judge import RIGHT_TO, Tensors, judge
 from mlp_jax.check.mistakes import EQUATIONS, Lines, of_family
-from mlp_jax.check.names import Unclear, call, parameters_of, roles_of
+from mlp_jax.check.names import Misfit, Unclear, call, parameters_of, roles_of
 from mlp_jax.check.networks import LABELS, Classes, Functions, arrays_in, case, one_line
 from mlp_jax.check.updates import updater
 
@@ -20,9 +20,12 @@ ACTIVATION_AT = "backpropagation#through-the-activation"
 RATE = 0.2  # of dropout and of a split
 
 
-def _failed(item: str, error: BaseException, where: str) -> Finding:
+def _failed(item: str, error: BaseException, where: str, guessed: bool = False) -> Finding:
+    """What raised; unsure where our way to call it was a guess."""
     if isinstance(error, Unclear):
         return Finding(item, UNSURE, note=str(error), equation=where)
+    if guessed:
+        return Finding(item, UNSURE, note=f"could not be tried as we call it: {one_line(error)}", equation=where)
     return Finding(item, FAILED, note=one_line(error), equation=where)
 
 
@@ -75,9 +78,9 @@ def derivative_findings(name: str, fn: Callable[..., Any]) -> list[Finding]:
             return [
                 Finding(item, RIGHT, error=float(np.max(np.abs(found - expected))), note=note, equation=ACTIVATION_AT)
             ]
-    error = float(np.max(np.abs(of_z - expected))) if of_z.shape == z.shape else None
+    off = float(np.max(np.abs(of_z - expected))) if of_z.shape == z.shape else None
     note = "neither f'(z) nor the formula in terms of a"
-    return [Finding(item, WRONG, error=error, note=note, equation=ACTIVATION_AT)]
+    return [Finding(item, WRONG, error=off, note=note, equation=ACTIVATION_AT)]
 
 
 # ------------------------------------------------------------------------------------------------------ initialisers
@@ -117,7 +120,7 @@ def init_finding(name: str, w: Array, n_in: int, n_out: int, again: Array | None
     expected = f"variance {variance:.4g}"
     if near(variance):
         if name == "xavier" and not uniform:
-            note = f"{found}: the normal form; the uniform one is ours. CHECK = {{'xavier': 'normal'}} says that it is meant"
+            note = f"{found}: the normal form. CHECK = {{'xavier': 'normal'}} says that it is meant"
             return Finding(item, UNSURE, mistakes=("xavier_normal",), note=note, equation=where)
         return Finding(item, RIGHT, note=found, equation=where)
     tests = {
@@ -160,8 +163,8 @@ def init_function_findings(name: str, fn: Callable[..., Any], normal_meant: bool
             continue
         return [_as_meant(found, normal_meant)]
     if isinstance(error, StopIteration) or error is None:
-        error = ValueError("it gives no array of shape (in, out)")
-    return [_failed(f"init {name}", error, "mathematics")]
+        error = Misfit("it gives no array of shape (in, out)")
+    return [_failed(f"init {name}", error, "mathematics", True)]
 
 
 def _as_meant(found: Finding, normal_meant: bool) -> Finding:
@@ -189,7 +192,7 @@ def network_init_findings(network: Classes) -> list[Finding]:
                 continue
             w = weights[0].T if network.out_in else weights[0]
             alike = np.array_equal(weights[2], weights[3])
-            judged = init_finding(name, w, *w.shape, w if alike else None)
+            judged = init_finding(name, w, w.shape[0], w.shape[1], w if alike else None)
             found.append(_as_meant(judged, network.check.get("xavier") == "normal"))
             break
     return found
@@ -246,8 +249,10 @@ def _effective(network: Functions | Classes, activation: str, loss: str, one: An
     slots = network.put(net, one.params)
     output = net.forward(one.x.copy())
     z = output if isinstance(output, np.ndarray) else next(arrays_in(output, (len(one.x), network.classes)))
-    labels = one.y.argmax(axis=1) if network.said.get("labels") == "integers" else one.y.copy()
-    net.backward(labels, z)
+    try:
+        network._backward(net, one.x, one.y.copy(), z)
+    except (IndexError, ValueError, TypeError):
+        network._backward(net, one.x, one.y.argmax(axis=1), z)
     updater(net)()
     moved = []
     for slot, (w, b) in zip(slots, one.params, strict=True):
@@ -266,10 +271,7 @@ def dropout_findings(fn: Callable[..., Any]) -> list[Finding]:
     ones = np.ones((400, 500))
     values = {"x": ones.copy(), "shape": ones.shape, "rate": RATE, "keep": 1 - RATE, "training": True, "seed": 0}
     try:
-        if "x" not in roles and "shape" not in roles:
-            result = fn(ones.copy(), RATE)
-        else:
-            result = call(fn, roles, values, item)
+        result = fn(ones.copy(), RATE) if "x" not in roles and "shape" not in roles else call(fn, roles, values, item)
         out = next(arrays_in(result, ones.shape))
     except StopIteration:
         return [Finding(item, FAILED, note="it gives no array of the shape that it was given", equation=where)]
@@ -313,9 +315,9 @@ def split_findings(fn: Callable[..., Any]) -> list[Finding]:
         flat = [part for group in result for part in (group if isinstance(group, list | tuple) else [group])]
         xs, ys = [p for p in flat if np.ndim(p) == 2], [p for p in flat if np.ndim(p) == 1]
         if len(xs) != 2 or len(ys) != 2:
-            raise ValueError("it gives not two arrays of rows and two of labels")
+            raise Misfit("it gives not two arrays of rows and two of labels")
     except (Exception, SystemExit) as error:
-        return [_failed(item, error, "mathematics")]
+        return [_failed(item, error, "mathematics", True)]
     order = sorted((0, 1), key=lambda i: len(xs[i]))
     rows = [np.asarray(xs[i])[:, 0].astype(int) for i in order]
     labels = sorted((np.asarray(part) for part in ys), key=len)
@@ -379,7 +381,7 @@ def metric_findings(name: str, fn: Callable[..., Any]) -> list[Finding]:
     if swapped:
         return [Finding(name, WRONG, mistakes=("metric_averages_swapped",), equation="mathematics")]
     if off is None and name != "confusion_matrix":
-        return [_failed(name, error or ValueError("it could not be called"), "mathematics")]
+        return [_failed(name, error or ValueError("it could not be called"), "mathematics", True)]
     return [Finding(name, WRONG, error=off, note="no usual average gives this number", equation="mathematics")]
 
 

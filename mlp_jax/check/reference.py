@@ -51,12 +51,12 @@ LOSSES: dict[str, Callable[[Array, Array], Array]] = {"cross_entropy": cross_ent
 
 
 class Forward(NamedTuple):
-    """The lines of the forward pass. l is the layer's index from 0, n the number of layers."""
+    """The lines of the forward pass. i is the layer's index from 0, n the number of layers."""
 
-    affine: Callable[..., Array] = lambda h, w, b, l, n: h @ w + b
-    hidden: Callable[..., Array] = lambda z, f, l, n: f(z)
+    affine: Callable[..., Array] = lambda h, w, b, i, n: h @ w + b
+    hidden: Callable[..., Array] = lambda z, f, i, n: f(z)
     output: Callable[..., Array] = lambda z, f: z
-    layer: Callable[..., int] = lambda l, n: l
+    layer: Callable[..., int] = lambda i, n: i
 
 
 class Cache(NamedTuple):
@@ -79,7 +79,7 @@ def forward(params: Layers, x: Array, activation: str, lines: Forward | None = N
 
 
 class Backward(NamedTuple):
-    """The lines of the gradient. B rows, K classes; z, p, y (B, K); δ of the layer above; l from 0, L layers."""
+    """The lines of the gradient. B rows, K classes; z, p, y (B, K); i the layer, from 0; c the cache."""
 
     probabilities: Callable[..., Array] = lambda z: softmax(z)
     targets: Callable[..., Array] = lambda y: y
@@ -88,17 +88,16 @@ class Backward(NamedTuple):
     squares: Callable[..., Array] = lambda q, y: 2 * (q - y) / y.shape[1]
     jacobian: Callable[..., Array] = lambda p, d: p * (d - np.sum(d * p, axis=1, keepdims=True))
     share: Callable[..., Array] = lambda y: 1 / y.shape[0]
-    derivative: Callable[..., Array] = lambda f, df, z, a, l, hidden: df(z, a)
-    entered: Callable[..., Array] = lambda c, l, f: c.h[l]
-    above: Callable[..., Array] = lambda params, l: params[l][0].T
-    rows: Callable[..., Array] = lambda h, d: h
+    derivative: Callable[..., Array] = lambda f, df, z, a, i, hidden: df(z, a)
+    entered: Callable[..., Array] = lambda c, i, f: c.h[i]
+    above: Callable[..., Array] = lambda params, i: params[i][0].T
     dw: Callable[..., Array] = lambda h, d: h.T @ d
     db: Callable[..., Array] = lambda d: d.sum(axis=0)
     w_share: Callable[..., float] = lambda size: 1.0
     b_share: Callable[..., float] = lambda size: 1.0
     decay: Callable[..., Any] = lambda rate, w, size: rate * w
     decay_b: Callable[..., Any] = lambda rate, b, size: 0.0
-    reached: Callable[..., bool] = lambda l, n: True
+    reached: Callable[..., bool] = lambda i, n: True
     order: Callable[..., Any] = lambda grads: grads
 
 
@@ -148,9 +147,9 @@ class Numbers(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The lines of the optimizers. k counts updates from 0; tensor i of n."""
+    """The lines of the optimizers. k counts updates from 0; tensor i of n; c is 1 − β2^t, or 1 without correction."""
 
-    count: Callable[..., float] = lambda k, i, n: k + 1
+    counted: Callable[..., float] = lambda k, i, n: k + 1
     gradient: Callable[..., Array] = lambda g: g
     kept: Callable[..., Any] = lambda state: state
     trace: Callable[..., Array] = lambda mu, u, g, eta: mu * u + g
@@ -161,7 +160,7 @@ class Step(NamedTuple):
     m_hat: Callable[..., Array] = lambda m, b1, t: m / (1 - b1**t)
     v_hat: Callable[..., Array] = lambda v, b2, t: v / (1 - b2**t)
     ahead: Callable[..., Array] = lambda m, g, b1, t: b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
-    root: Callable[..., Array] = lambda v, eps: np.sqrt(v) + eps
+    root: Callable[..., Array] = lambda v, eps, c: np.sqrt(v) + eps
     rms_v: Callable[..., Array] = lambda v, old, beta, t: v
     update: Callable[..., Array] = lambda eta, step, g: -eta * step
     betas: Callable[..., tuple[float, float]] = lambda b1, b2: (b1, b2)
@@ -170,29 +169,46 @@ class Step(NamedTuple):
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam")
 
 
+def update(
+    name: str,
+    g: Array,
+    state: dict[str, Array],
+    k: int,
+    numbers: Numbers,
+    lines: Step | None = None,
+    tensor: tuple[int, int] = (0, 1),
+) -> Array:
+    """What update k, from 0, adds to one tensor; `state` is kept from update to update, {} at first."""
+    lines, eta, mu, beta, *betas, eps = lines or Step(), *numbers
+    b1, b2 = lines.betas(*betas)
+    zero = np.zeros_like(g)
+    g, t = lines.gradient(g), lines.counted(k, *tensor)
+    u, m, v = lines.kept(tuple(state.get(key, zero) for key in "umv"))
+    old_u, old_v = u, v
+    if name == "sgd":
+        step = g
+    elif name in ("momentum", "nesterov"):
+        u = lines.trace(mu, u, g, eta)
+        step = (lines.momentum if name == "momentum" else lines.nesterov)(mu, u, g, old_u)
+    elif name == "rmsprop":
+        v = lines.square(beta, v, g)
+        step = g / lines.root(lines.rms_v(v, old_v, beta, t), eps, 1.0)
+    else:
+        m, v = lines.mean(b1, m, g), lines.square(b2, v, g)
+        top = lines.m_hat(m, b1, t) if name == "adam" else lines.ahead(m, g, b1, t)
+        step = top / lines.root(lines.v_hat(v, b2, t), eps, 1 - b2**t)
+    state.update(u=u, m=m, v=v)
+    return lines.update(eta, step, g)
+
+
 def path(
     name: str, w: Array, grads: Array, numbers: Numbers, lines: Step | None = None, tensor: tuple[int, int] = (0, 1)
 ) -> Array:
-    """The parameters after each update by the given gradients: (updates, …). `tensor` is (i, n) of `Step.count`."""
-    lines, eta, mu, beta, *betas, eps = lines or Step(), *numbers
-    b1, b2 = lines.betas(*betas)
-    u = m = v = np.zeros_like(w)
+    """The parameters after each update by the given gradients: (updates, …). `tensor` is (i, n) of `Step.counted`."""
+    state: dict[str, Array] = {}
     steps = []
     with np.errstate(all="ignore"):
         for k, g in enumerate(grads):
-            g, t, (u, m, v), old = lines.gradient(g), lines.count(k, *tensor), lines.kept((u, m, v)), (u, v)
-            if name == "sgd":
-                step = g
-            elif name in ("momentum", "nesterov"):
-                u = lines.trace(mu, u, g, eta)
-                step = (lines.momentum if name == "momentum" else lines.nesterov)(mu, u, g, old[0])
-            elif name == "rmsprop":
-                v = lines.square(beta, v, g)
-                step = g / lines.root(lines.rms_v(v, old[1], beta, t), eps)
-            else:
-                m, v = lines.mean(b1, m, g), lines.square(b2, v, g)
-                top = lines.m_hat(m, b1, t) if name == "adam" else lines.ahead(m, g, b1, t)
-                step = top / lines.root(lines.v_hat(v, b2, t), eps)
-            w = w + lines.update(eta, step, g)
+            w = w + update(name, g, state, k, numbers, lines, tensor)
             steps.append(w)
     return np.array(steps)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -84,8 +85,9 @@ def run(job: str, submission: Path, arguments: Mapping[str, Any]) -> Outcome:
         copy.mkdir(exist_ok=True)
         task = {"job": job, "folder": str(folder), "copy": str(target), "seconds": PROCESSOR_SECONDS}
         command = [sys.executable, "-P", "-m", "mlp_jax.check.inside", json.dumps({**task, "arguments": arguments})]
-        printed, failure = _watched(command, folder, copy, home)
-        records, whole = _records(told)
+        word = secrets.token_hex(16)
+        printed, failure = _watched(command, folder, copy, home, word)
+        records, whole = _records(told, word)
         walls = next((record["walls"] for record in records if "walls" in record), "")
         rest = [record for record in records if not {"walls", "end"} & set(record)]
         return Outcome(rest, printed, "" if whole else failure, walls)
@@ -126,7 +128,7 @@ def _environment(home: Path) -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ} | one | own | fixed | python
 
 
-def _watched(command: list[str], folder: Path, copy: Path, home: Path) -> tuple[str, str]:
+def _watched(command: list[str], folder: Path, copy: Path, home: Path, word: str) -> tuple[str, str]:
     """Runs the command until it ends or breaks a limit: the end of what it printed, and why it was ended."""
     if _stopped.is_set():
         return "", "stopped"
@@ -134,12 +136,15 @@ def _watched(command: list[str], folder: Path, copy: Path, home: Path) -> tuple[
         command,
         cwd=copy,
         env=_environment(home),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     _running.add(process)
+    assert process.stdin is not None
+    with suppress(OSError), process.stdin as theirs:
+        theirs.write(word.encode())
     tail, count = bytearray(), 0
 
     def drain() -> None:
@@ -170,6 +175,8 @@ def _watched(command: list[str], folder: Path, copy: Path, home: Path) -> tuple[
         process.wait()
         _running.discard(process)
     reader.join(1)
+    if process.stdout and not reader.is_alive():
+        process.stdout.close()
     if count > PRINTED:
         failure = f"printed more than {PRINTED // 2**20} MiB"
     text = bytes(tail).decode(errors="replace")
@@ -208,12 +215,13 @@ def _written(folder: Path) -> int:
     return total
 
 
-def _records(told: Path) -> tuple[list[dict[str, Any]], bool]:
-    """What the process told, and whether its last word was that it had come to its end."""
+def _records(told: Path, word: str) -> tuple[list[dict[str, Any]], bool]:
+    """What the process told, in lines that begin with the word, and whether the last says that it came to its end."""
     try:
         if told.is_symlink():
             return [], False
-        lines = [loads(line) for line in read_bytes(told).splitlines()]
+        ours = [line for line in read_bytes(told).splitlines() if line.startswith(word.encode())]
+        lines = [loads(line[len(word) :]) for line in ours]
     except (OSError, ValueError):
         return [], False
     records = [line for line in lines if isinstance(line, dict)]

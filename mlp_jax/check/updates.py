@@ -1,6 +1,7 @@
 """The checks of optimizers: fifty updates by given gradients, of every size, beside ours."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -11,7 +12,7 @@ from mlp_jax.check import reference as ours
 from mlp_jax.check.findings import FAILED, RIGHT, UNSURE, WRONG, Finding
 from mlp_jax.check.judge import FLOAT32_TO, RIGHT_TO, Judgement, Tensors, judge
 from mlp_jax.check.mistakes import Lines, of_family
-from mlp_jax.check.names import ARGUMENTS, OPTIMIZER_SPELLINGS, Unclear, call, parameters_of, plain, roles_of
+from mlp_jax.check.names import ARGUMENTS, OPTIMIZER_SPELLINGS, Misfit, Unclear, call, parameters_of, plain, roles_of
 from mlp_jax.check.networks import Classes, arrays_in, case, one_line
 from mlp_jax.check.reference import Numbers
 
@@ -19,6 +20,9 @@ Array = np.ndarray
 Paths = list[Array]  # of every tensor its displacement after each update
 
 UPDATES = 50
+# m/(1−β1^t)·√(1−β2^t)/(√v + ε): the order at the end of Kingma & Ba's section 2, and TensorFlow's. A convention.
+EPS_FIRST: Lines = {"root": lambda v, eps, c: np.sqrt(v) + eps / np.sqrt(c)}
+EPS_FIRST_SAID = "ε is added before the correction, as TensorFlow does; we add it after"
 NUMBERS = Numbers(learning_rate=0.01, eps=1e-6)  # where a function takes them
 RATES, EPSILONS = (0.01, 0.001, 0.1), (1e-8, 1e-7, 1e-6, 1e-10, 1e-5, 1e-9, 1e-12, 1e-3)
 BETAS = ((0.9, 0.999), (0.9, 0.99), (0.95, 0.999))
@@ -57,7 +61,7 @@ def given(shapes: Sequence[tuple[int, ...]], seed: int) -> tuple[list[Array], li
 
 
 def candidates(name: str, known: dict[str, float], defaults: Numbers | None = None) -> Iterator[Numbers]:
-    """The numbers that an optimizer may have, the likeliest first: those that are known, and usual ones for the others."""
+    """The numbers that an optimizer may have, the likeliest first: known ones, and usual ones for the others."""
     base = (defaults or Numbers())._replace(**known)
     yield base
     uses = [FIELDS[role] for role in USES[name]]
@@ -88,10 +92,10 @@ def judge_path(
 
         return predict
 
-    for numbers in options:
-        result = judge(found, predicting(numbers), {}, {}, True, tolerance, False)
+    for numbers, base in product(options, ({}, EPS_FIRST) if name in ("adam", "nadam") else ({},)):
+        result = judge(found, predicting(numbers), {}, base, True, tolerance, False)
         if result.right:
-            return result, numbers
+            return result._replace(pattern=EPS_FIRST_SAID if base else ""), numbers
     singles: list[tuple[Judgement, Numbers]] = []
     for numbers in options:
         result = judge(found, predicting(numbers), known, {}, True, tolerance, False)
@@ -125,7 +129,8 @@ def report(
     used = ", ".join(f"{FIELDS[role]} {getattr(numbers, FIELDS[role]):g}" for role in USES[name])
     where = f"optimizers#{name}"
     if judged.right:
-        return Finding(name, RIGHT, error=judged.error, note="; ".join(filter(None, (used, note))), equation=where)
+        said = "; ".join(filter(None, (used, judged.pattern, note)))
+        return Finding(name, RIGHT, error=judged.error, note=said, equation=where)
     from mlp_jax.check.checks import named
 
     said = named(judged.others) if judged.others else "" if judged.names else "wrong, no known mistake"
@@ -144,7 +149,7 @@ def report(
 
 # --------------------------------------------------------------------------------------------------- plain functions
 
-_ROLES = ("w", "g", "state", "step", "optimizer", "decay")
+_ROLES = ("w", "g", "state", "step", "optimizer", "decay", "network")
 STATES: tuple[Callable[[Array], Any], ...] = (
     lambda w: None,
     lambda w: {},
@@ -159,12 +164,14 @@ def function_findings(name: str, fn: Callable[..., Any], order: Sequence[str] = 
     (start,), grads = given([(3, 4)], seed)
     names = [name] if name in USES else list(USES)
     roles = roles_of(fn, _ROLES, order)
+    if "network" in roles and "g" not in roles:
+        return [_of_network(fn, one, seed) for one in names] if name in USES else []
     if name not in USES and "optimizer" not in roles:
         return [_best_of(fn, names, order, start, grads)]
     found = []
     for one in names:
         outcomes = []
-        for spelling in OPTIMIZER_SPELLINGS[one]:
+        for spelling in _known_spellings(fn, one):
             try:
                 path, known = _run(fn, one, spelling, order, start, grads)
             except Unclear as unclear:
@@ -182,6 +189,46 @@ def function_findings(name: str, fn: Callable[..., Any], order: Sequence[str] = 
             continue  # a name that it does not know
         found.append(outcomes[0])
     return found
+
+
+def _known_spellings(fn: Callable[..., Any], name: str) -> Sequence[str]:
+    """The spellings of an optimizer that the source has as a text; all of them where there is no source."""
+    try:
+        source = inspect.getsource(inspect.getmodule(fn) or fn)
+    except (OSError, TypeError):
+        return OPTIMIZER_SPELLINGS[name]
+    found = [spelling for spelling in OPTIMIZER_SPELLINGS[name] if re.search(rf"[\"']{spelling}[\"']", source)]
+    return found or OPTIMIZER_SPELLINGS[name]
+
+
+def _of_network(fn: Callable[..., Any], name: str, seed: int) -> Finding:
+    """A function of a network with layers: momentum(nn, lr, beta, velocity), which may return its state."""
+    start, grads = given([(4, 3), (3,), (3, 2), (2,)], seed)
+    roles = roles_of(fn, ("network", "step", "decay", *USES[name]))
+    moments = [
+        p.name for p in parameters_of(fn) if p.name not in roles.values() and plain(p.name) in ARGUMENTS["moment"]
+    ]
+    numbers = {role: getattr(NUMBERS, FIELDS[role]) for role in USES[name]}
+    kept: dict[str, Any] = dict.fromkeys(moments)
+    t = 0
+
+    class _Once:
+        def step(self, layers: Any) -> None:
+            nonlocal t
+            t += 1
+            values = {"network": layers, "step": t, "decay": 0.0, **numbers, **kept}
+            result = call(fn, roles | {m: m for m in moments}, values, name)
+            parts = result if isinstance(result, tuple) else (result,)
+            kept.update({m: part for m, part in zip(moments, parts, strict=False) if part is not None})
+
+    try:
+        paths = _by_layers(_Once(), start, grads)
+    except Unclear as unclear:
+        return Finding(name, UNSURE, note=str(unclear), equation=f"optimizers#{name}")
+    except Exception as error:
+        return Finding(name, UNSURE, note=f"could not be tried: {one_line(error)}", equation=f"optimizers#{name}")
+    known = {FIELDS[role]: getattr(NUMBERS, FIELDS[role]) for role in USES[name] if role in roles}
+    return report(name, paths, start, grads, list(candidates(name, known)))
 
 
 def _best_of(fn: Callable[..., Any], names: Sequence[str], order: Sequence[str], start: Array, grads: Any) -> Finding:
@@ -276,7 +323,7 @@ def _updates(
             parts = [part[0] if wrap and isinstance(part, list) else part for part in parts]
             w = np.asarray(parts[0])
             if w.shape != start.shape:
-                raise ValueError(f"update gives an array of shape {w.shape} where {start.shape} was expected")
+                raise Misfit(f"update gives an array of shape {w.shape} where {start.shape} was expected")
             kept |= dict(zip(moments, parts[1:], strict=False))
             if "state" in roles and len(parts) > 1:
                 state = parts[1] if len(parts) == 2 else tuple(parts[1:])
@@ -286,6 +333,14 @@ def _updates(
 
 
 # ----------------------------------------------------------------------------------------------- classes of optimizers
+
+
+class _Stack(list[Any]):
+    """Layers, also as a network that has them."""
+
+    @property
+    def layers(self) -> Any:
+        return self
 
 
 class _Layer:
@@ -353,7 +408,7 @@ def _by_layers(optimizer: Any, start: list[Array], grads: Any) -> Paths:
     step = _stepping(optimizer)
     if len(_needed(step)) != 1:
         raise TypeError("it takes more than layers")
-    layers = [_Layer(start[i].copy(), start[i + 1].copy()) for i in range(0, len(start), 2)]
+    layers = _Stack(_Layer(start[i].copy(), start[i + 1].copy()) for i in range(0, len(start), 2))
     rows: list[list[Array]] = [[] for _ in start]
     for g in grads:
         for i, layer in enumerate(layers):
@@ -405,7 +460,7 @@ def _ahead_elsewhere(name: str, paths: Paths, start: Any, grads: Any, known: dic
     one = report(name, paths, start[: len(paths)], grads, list(candidates(name, known)))
     if one.mistakes != ("nesterov_is_momentum",):
         return one
-    note = "the look-ahead is taken around the gradient, in the training loop; the update by itself is momentum's, as it should be"
+    note = "the look-ahead is taken around the gradient, in the training loop; the update by itself is momentum's"
     return one._replace(verdict=UNSURE, mistakes=(), where="", note=note)
 
 
@@ -421,7 +476,7 @@ def network_findings(network: Classes, seed: int = 0) -> list[Finding]:
             continue
         outcomes = []
         for spelling in spelled or spellings:
-            network._spelled[id(OPTIMIZER_SPELLINGS), name] = spelling  # type: ignore[index]
+            network._spelled[id(OPTIMIZER_SPELLINGS), name] = spelling
             try:
                 network.build((5, 4), network.activations[0], network.losses[0], optimizer=name)
             except Exception:
@@ -449,9 +504,12 @@ def updater(network: Any) -> Callable[[], Any]:
         try:
             step = _stepping(optimizer)
         except TypeError:
-            step = None  # type: ignore[assignment]
+            step = None
         if step:
             needed = [plain(name) for name in _needed(step)]
+            decay = roles_of(step, ("decay",))
+            if len(needed) == 1 and decay and hasattr(network, "weight_decay"):
+                return lambda: step(network.layers, **{decay["decay"]: network.weight_decay})
             if len(needed) == 1:
                 return lambda: step(network.layers)
             if len(needed) == 3 and "grad" in needed[1] and "grad" in needed[2]:
@@ -459,7 +517,8 @@ def updater(network: Any) -> Callable[[], Any]:
             if len(needed) >= 2:
                 known = {"layers": "layers", "learningrate": "rate", "lr": "rate", "weightdecay": "decay"}
                 if all(name in known for name in needed):
-                    values = {"layers": network.layers, "rate": NUMBERS.learning_rate, "decay": 0.0}
+                    values = {"layers": network.layers, "rate": NUMBERS.learning_rate}
+                    values["decay"] = getattr(network, "weight_decay", 0.0)
                     return lambda: step(*(values[known[name]] for name in needed))
     if callable(method):
         raise Unclear(f"update_weights needs {', '.join(_needed(method))}: it cannot be tried with given gradients")
@@ -476,7 +535,7 @@ def _network_optimizer(network: Classes, name: str, seed: int) -> Finding:
     z = output if isinstance(output, np.ndarray) else next(arrays_in(output, (3, network.classes)))
     for labels in (test.y.copy(), test.y.argmax(axis=1)):
         try:
-            one.backward(labels, z)
+            network._backward(one, test.x, labels, z)
             break
         except Exception:
             continue
@@ -508,8 +567,9 @@ def _set_gradients(network: Classes, one: Any, slots: Any, g: Sequence[Array]) -
     for i, slot in enumerate(slots):
         w = g[2 * i].T if network.out_in else g[2 * i]
         b = g[2 * i + 1].reshape(np.shape(slot.get(slot.b)))
-        for names, value in ((_GW_NAMES, w), (_GB_NAMES, b)):
-            present = [name for name in names if hasattr(slot.holder, name)] or names[:1]
+        pairs: list[tuple[Sequence[str], Array]] = [(_GW_NAMES, w), (_GB_NAMES, b)]
+        for names, value in pairs:
+            present = [name for name in names if hasattr(slot.holder, name)] or [names[0]]
             for name in present:
                 setattr(slot.holder, name, value.copy())
         lists[0].append(w.copy())

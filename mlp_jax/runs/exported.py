@@ -185,7 +185,8 @@ def write(folder: Path, output: Path) -> None:
 
     if output.suffix != ".npy":
         raise UserError(f"--output: {str(output)!r} is not the name of an .npy file, as best_model.npy")
-    static, params, _ = saved.read(folder)
+    run = saved.read(folder)
+    static, params = run.static, run.params
     config = from_json(folder / FILE)
     if static.norm != "none":
         raise UserError(f"norm: {static.norm!r} has no place in the assignment's form; allowed: none")

@@ -305,7 +305,8 @@ from .mathematics import F, DF, loss_delta, slope, softmax, step_of
 from .neural_layer import NeuralLayer
 from .objective_functions import cross_entropy, mean_squared_error
 
-OPTIMIZERS = {"sgd": "sgd", "momentum": "momentum", "nag": "nesterov", "rmsprop": "rmsprop", "adam": "adam", "nadam": "nadam"}
+OPTIMIZERS = {name: name for name in ("sgd", "momentum", "rmsprop", "adam", "nadam")}
+OPTIMIZERS["nag"] = "nesterov"
 
 
 class NeuralNetwork:
@@ -359,7 +360,8 @@ class NeuralNetwork:
             for j, name in enumerate("Wb"):
                 state = self.state.setdefault((i, j), {})
                 t = self.t
-                step = step_of(self.optimizer_name, state, getattr(layer, "grad_" + name), t, self.lr, 0.9, 0.9, 0.9, 0.999, 1e-8)
+                g = getattr(layer, "grad_" + name)
+                step = step_of(self.optimizer_name, state, g, t, self.lr, 0.9, 0.9, 0.9, 0.999, 1e-8)
                 setattr(layer, name, getattr(layer, name) + step)
 
     def get_weights(self):
@@ -437,7 +439,7 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
         ],
         "relu_leaks": [("forward", [("np.maximum(z, 0)", "np.maximum(z, 0.01 * z)")])],
         "sigmoid_sign": [("forward", [("    pos = z >= 0\n", "    z = -z\n    pos = z >= 0\n")])],
-        "mse_of_logits": [("mse", [("np.mean((p - y) ** 2)", "np.mean((LOGITS - y) ** 2)")])],
+        "mse_of_logits": [("mse of logits", [("np.mean((p - y) ** 2)", "np.mean((LOGITS - y) ** 2)")])],
         "loss_over_classes": [("cross_entropy", [("-np.sum(y * np.log(p)) / len(y)", "-np.mean(y * np.log(p))")])],
         "loss_softmax_twice": [
             ("cross_entropy", [("-np.sum(y * np.log(p)) / len(y)", "-np.sum(y * np.log(softmax(p))) / len(y)")])
@@ -516,6 +518,7 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
         ],
         "derivative_twice": [("gradients", [(SLOPE, "    return df(z) ** 2\n")])],
         "derivative_of_sigmoid": [("gradients", [(SLOPE, "    return f(z) * (1 - f(z))\n")])],
+        "derivative_times_z": [("gradients", [(SLOPE, "    return z * df(z)\n")])],
         "derivative_is_activation": [("gradients", [(SLOPE, "    return f(z)\n")])],
         "tanh_derivative_not_squared": [("gradients", [("1 - np.tanh(z) ** 2", "1 - np.tanh(z)")])],
         "inputs_from_pre_activation": [
@@ -633,7 +636,7 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
     def branch(mistake: str, old: str, new: str, *optimizers: str) -> None:
         m.setdefault(mistake, []).extend((name, _of(name, MATH, old, new)) for name in optimizers)
 
-    root, square = "np.sqrt(v_hat) + eps", "(1 - beta2) * g ** 2"
+    root, _square = "np.sqrt(v_hat) + eps", "(1 - beta2) * g ** 2"
     for name in ("momentum", "nesterov", "rmsprop", "adam", "nadam"):
         m.setdefault("falls_back_to_sgd", []).append(
             (name, [(RETURN_STEP, f'    return -eta * (g if name == "{name}" else step)\n')])
@@ -653,6 +656,8 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
     branch("nesterov_is_momentum", "step = g + mu * u", "step = u", "nesterov")
     branch("nesterov_old_velocity", "step = g + mu * u", "step = u + mu * old", "nesterov")
     branch("nesterov_twice", "step = g + mu * u", "step = u + mu * u", "nesterov")
+    branch("nesterov_undamped", "step = g + mu * u", "step = mu * old + (1 + mu) * g", "nesterov")
+    branch("nesterov_mixed", "step = g + mu * u", "step = mu * old + (1 - mu) * u", "nesterov")
     branch("nesterov_without_gradient", "step = g + mu * u", "step = mu * u", "nesterov")
     moments = ("adam", "nadam")
     for mistake, new in {
@@ -713,6 +718,13 @@ def mutations() -> dict[str, list[tuple[str, list[Edit]]]]:
     branch("nadam_gradient_uncorrected", ahead, "ahead = beta1 * m / (1 - beta1 ** t) + (1 - beta1) * g", "nadam")
     branch("nadam_correction_of_t", ahead, "ahead = (beta1 * m + (1 - beta1) * g) / (1 - beta1 ** t)", "nadam")
     return m
+
+
+def fits(item: str, form: str) -> bool:
+    """Whether a mistake of MUTATIONS can be planted into a form."""
+    if item.startswith("class "):
+        return form == "class"
+    return not (item == "mse of logits" and "probabilities" in form)  # there are none
 
 
 def sources(form: str) -> dict[str, str]:

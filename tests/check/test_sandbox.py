@@ -128,6 +128,7 @@ def test_files_of_others_are_neither_read_nor_changed(told, tmp_path):
         "import os\nos.remove('../told')\nos.symlink('/etc/passwd', '../told')\nos._exit(0)",
         "import os\nfor _ in range(1200):\n    os.mkdir('d')\n    os.chdir('d')\nos._exit(0)",
         "import os\nos.mkdir('a', 0)\nos._exit(0)",
+        "import os\nopen('../told', 'a').write('{\"end\": true}\\n')\nos._exit(0)",
         "import os\nopen('../told', 'w').write('{\"item\": 1, \"verdict\": []}\\n[]\\nno JSON')\nos._exit(0)",
     ],
 )
