@@ -29,9 +29,9 @@ lint: $(VENV)/development ## formatter, linter, type checker, imports that run d
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/documentation ## the pages of docs/ as HTML in docs/_build/html, every link checked
+docs: $(VENV)/documentation ## the pages of docs/ as HTML in docs/_build/html, notebooks run, every link checked
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
-	$(BIN)/python -m sphinx -W --keep-going -n -q -b linkcheck docs docs/_build/linkcheck
+	$(BIN)/python -m sphinx -W --keep-going -n -q -D nb_execution_mode=off -b linkcheck docs docs/_build/linkcheck
 
 bench: $(VENV)/runtime ## the short benchmarks
 	$(BIN)/python -m benchmarks
@@ -59,7 +59,7 @@ $(VENV)/development: requirements-dev.txt $(VENV)/runtime
 	@$(PIP) install -r requirements-dev.txt
 	@touch $@
 
-$(VENV)/documentation: docs/requirements.txt | $(BIN)/python
+$(VENV)/documentation: docs/requirements.txt $(VENV)/runtime
 	@echo "Installing docs/requirements.txt into $(VENV)"
 	@$(PIP) install -r docs/requirements.txt
 	@touch $@

@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from mlp_jax.cli import exit_status
 from mlp_jax.cli import train as train_config
-from mlp_jax.errors import UserError, as_flag, shown
-from mlp_jax.runs.config import complete, override, validate
+from mlp_jax.errors import UserError, as_flag, not_one_of, shown
+from mlp_jax.runs.config import choices, complete, override, validate
 from mlp_jax.runs.spelling import MOST_LAYERS, canonical, sizes
 
 
@@ -25,7 +25,13 @@ class _Parser(argparse.ArgumentParser):
 FLAGS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("-wp", "--wandb_project", "wandb_project", "", "W&B project; nothing goes to W&B without it or an entity"),
     ("-we", "--wandb_entity", "wandb_entity", "", "W&B entity"),
-    ("-d", "--dataset", "dataset", "fashion_mnist", "mnist, fashion_mnist, digits, or a folder of four IDX files"),
+    (
+        "-d",
+        "--dataset",
+        "dataset",
+        "fashion_mnist",
+        "mnist, fashion_mnist, kmnist, digits, mnist1d, a folder of IDX files, or an .npz file",
+    ),
     ("-e", "--epochs", "num_epochs", 20, "passes over the training set"),
     ("-b", "--batch_size", "batch_size", 64, "examples an update"),
     ("-l", "--loss", "loss", "cross_entropy", "mean_squared_error, cross_entropy"),
@@ -72,8 +78,11 @@ def to_config(argv: list[str]) -> ConfigDict:
     fields["hidden_sizes"] = _hidden_sizes(fields.pop("num_layers"), fields.pop("hidden_size"), "num_layers" in given)
     fields["tracker"] = "wandb" if {"wandb_project", "wandb_entity"} & given.keys() else "none"
     fields["wandb_project"] = fields["wandb_project"] or usual.wandb_project
+    for short, _, field, _, text in FLAGS:
+        if field in choices() and canonical(field, fields[field]) not in choices()[field]:
+            raise not_one_of(short, fields[field], text.split(", "))  # the names that --help says
     try:
-        config = override(usual, [(field, as_flag(canonical(field, value))) for field, value in fields.items()])
+        config = override(usual, [(field, as_flag(value)) for field, value in fields.items()])
         validate(config)
     except UserError as error:
         field, colon, rest = str(error).partition(":")

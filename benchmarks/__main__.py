@@ -25,9 +25,9 @@ from benchmarks.measure import Epoch, bandwidth, beside_peak, busy_cores, in_tur
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
-CPU_PARTS = ("start-up", "memory", "batch", "lanes", "sweep", "grid", "scaling")
+CPU_PARTS = ("start-up", "memory", "batch", "lanes", "estimator", "sweep", "grid", "scaling")
 GPU_PARTS = ("batch", "lanes", "scaling", "whole-grid")
-SHORT = ("start-up", "memory", "batch", "lanes", "sweep", "grid")
+SHORT = ("start-up", "memory", "batch", "lanes", "estimator", "sweep", "grid")
 EXAMPLES = {1: 2_000, 32: 16_000, 256: 25_600}  # of an epoch in the short form; figures are scaled to 54,000
 MORE_ROUNDS = 3  # times --repeats where an epoch is short: the shorter, the more of it a disturbance spoils
 
@@ -103,6 +103,39 @@ def lanes_on_accelerator(options: argparse.Namespace) -> dict[str, Any]:
     return table
 
 
+def estimator(options: argparse.Namespace, epochs: int = 10) -> dict[str, Any]:
+    """`Classifier.fit` beside as many epochs of the run alone, and beside the `fit` of Keras and of scikit-learn."""
+    from benchmarks.jobs import data
+    from benchmarks.peers import PEERS
+    from benchmarks.program import one_lane
+    from mlp_jax import Classifier
+
+    job = Job(32, int(options.share * 54_000) // 32 * 32)
+    images, labels = data(job.examples)
+    model = Classifier(hidden_sizes=(job.width,) * job.depth, batch_size=job.batch, num_epochs=epochs)
+    made: dict[str, Epoch] = {"the run's epochs": one_lane(job), "Classifier.fit": lambda: model.fit(images, labels)}
+    for name in ("Keras 3 on JAX", "scikit-learn"):
+        try:
+            made[name] = PEERS[name](job)
+        except ImportError as error:
+            print(f"{name}: not measured: {error}")
+
+    def often(epoch: Epoch) -> Epoch:
+        def fit() -> None:
+            for _ in range(epochs):
+                epoch()
+
+        return fit
+
+    runners = {name: epoch if name == "Classifier.fit" else often(epoch) for name, epoch in made.items()}
+    slow = runners.pop("scikit-learn", None)
+    rows = summary(in_turn(runners, options.repeats), "the run's epochs")
+    if slow is not None:  # minutes: once, one epoch
+        seconds = in_turn({"scikit-learn": made["scikit-learn"]}, 1)["scikit-learn"][0] * epochs
+        rows["scikit-learn"] = {"seconds": seconds, "times_ours": seconds / rows["the run's epochs"]["seconds"]}
+    return rows
+
+
 def scaling(options: argparse.Namespace) -> dict[str, Any]:
     """The program over batch, width, depth, optimizer and precision, one at a time."""
     from benchmarks.program import COMPILE_SECONDS, one_lane
@@ -153,6 +186,10 @@ def measure(part: str, options: argparse.Namespace, result: dict[str, Any]) -> N
     elif part == "lanes":
         lanes = partial(lanes_on_accelerator, options)
         result["lanes"] = beside_peak(lanes) if accelerator else lanes_on_cpu(options)
+    elif part == "estimator":
+        result["estimator"] = estimator(options)
+        for name, row in result["estimator"].items():
+            print(f"{name}: {row['seconds']:.2f} s, {row['times_ours']:.2f} of the run's epochs")
     elif part == "sweep":
         result["sweep"] = processes.sweep(options.trials, options.examples)
     elif part == "grid":

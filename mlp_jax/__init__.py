@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from mlp_jax.api import forward, grad, init, load, sweep, train
     from mlp_jax.classifier import Classifier
     from mlp_jax.errors import Diverged, UserError
+    from mlp_jax.reports.compare import compare
     from mlp_jax.results import Run, Runs, Sweep
 
 _HOMES = {
     "mlp_jax.api": ("init", "forward", "grad", "train", "load", "sweep"),
     "mlp_jax.results": ("Run", "Runs", "Sweep"),
     "mlp_jax.classifier": ("Classifier",),
+    "mlp_jax.reports.compare": ("compare",),
     "mlp_jax.errors": ("UserError", "Diverged"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -37,6 +39,7 @@ __all__ = [
     "Sweep",
     "UserError",
     "check",
+    "compare",
     "forward",
     "grad",
     "init",

@@ -310,6 +310,8 @@ def _targets(y: Any, batch: int, classes: int, dtype: Any) -> Array:
     if y.shape != (batch,) or not jnp.issubdtype(y.dtype, jnp.integer):
         what = f"{y.dtype} of shape {y.shape}"
         raise UserError(f"y: {what} is neither whole numbers ({batch},) nor distributions ({batch}, {classes})")
-    if not isinstance(y, jax.core.Tracer) and not 0 <= int(np.min(y)) <= int(np.max(y)) < classes:
-        raise UserError(f"y: labels from {int(np.min(y))} to {int(np.max(y))}; the net has classes 0 to {classes - 1}")
+    if not isinstance(y, jax.core.Tracer):
+        low, high = int(np.asarray(y).min()), int(np.asarray(y).max())
+        if low < 0 or high >= classes:
+            raise UserError(f"y: labels from {low} to {high}; the net has classes 0 to {classes - 1}")
     return jax.nn.one_hot(y, classes, dtype=dtype)

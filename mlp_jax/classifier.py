@@ -92,7 +92,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each row of X: (n,)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=-1)]
+        best = self.predict_proba(X).argmax(axis=-1)
+        return self.classes_[best]
 
     def _checked(self, X: Any, y: Any, reset: bool = True) -> tuple[np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, dtype=_DTYPES, reset=reset)

@@ -27,17 +27,25 @@ from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of, redact
 from mlp_jax.runs import cluster, defaults, runtime
 from mlp_jax.runs import config as configs
 from mlp_jax.runs.cluster import ALONE, Joining
+from mlp_jax.sweeps import dialect
 
-MODES = ("train", "evaluate", "predict", "best", "report", "compare", "gradcheck")
+MODES = ("train", "evaluate", "predict", "best", "report", "compare", "check", "export", "gradcheck")
 # The flags that only some modes read.
 READ_BY = {
     "config": ("train", "gradcheck"),
-    "workdir": ("train", "evaluate", "predict", "best", "report"),
-    "inputs": ("predict", "compare"),
-    "output": ("best", "compare"),
+    "workdir": ("train", "evaluate", "predict", "best", "report", "export"),
+    "inputs": ("predict", "evaluate", "compare", "check"),
+    "output": ("best", "compare", "check", "export"),
     "coordinator": ("train",),
     "num_processes": ("train",),
     "process_id": ("train",),
+}
+# The config's fields that a mode reads beside what the workdir holds; those that it does not name read all of them.
+FIELDS_OF = {
+    "evaluate": ("dataset", "data_dir", "evaluate_split"),
+    "predict": (),
+    "best": ("data_dir", "resume"),
+    "report": ("budget",),
 }
 
 
@@ -58,10 +66,10 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("config", None, "Python file with get_config(); default configs/default.py", flag_values=values)
     flags.DEFINE_string("workdir", None, "folder of the run or sweep; default a new one in runs/", flag_values=values)
     flags.DEFINE_string("mode", "train", f"one of {', '.join(MODES)}; default train", flag_values=values)
-    flags.DEFINE_multi_string(
-        "inputs", [], "predict: image files, or one .npy array; compare: workdirs", flag_values=values
-    )
-    flags.DEFINE_string("output", None, "best: folder of the final run; compare: of the page", flag_values=values)
+    what = "predict: pictures, a folder of them, or one .npy array; compare: workdirs; check: files or folders"
+    flags.DEFINE_multi_string("inputs", [], what, flag_values=values)
+    what = "folder of best's run, of the page of compare or check; export: a file"
+    flags.DEFINE_string("output", None, what, flag_values=values)
     met = "several processes: HOST:PORT of process 0, or auto on Slurm, Kubernetes, Open MPI and TPU pods"
     flags.DEFINE_string("coordinator", None, met, flag_values=values)
     flags.DEFINE_integer("num_processes", None, "with --coordinator: how many there are", flag_values=values)
@@ -84,6 +92,8 @@ def usage() -> str:
             "  python main.py --mode=evaluate --workdir=DIR     test a saved run",
             "  python main.py --mode=predict --workdir=DIR --inputs=FILE …",
             "  python main.py --mode=compare --inputs=runs/*    runs and sweeps side by side",
+            "  python main.py --mode=check --inputs=FILE_OR_FOLDER … [--output=DIR]",
+            "  python main.py --mode=export --workdir=DIR --output=best_model.npy",
             "",
             *lines,
             "",
@@ -123,6 +133,12 @@ def parse(argv: list[str]) -> Options | None:
         raise UserError("--inputs: --mode=compare needs the workdirs of runs and sweeps, such as runs/*")
     if mode == "compare" and overrides:
         raise UserError(f"--config.{overrides[0][0]}: --mode=compare does not read it")
+    if mode == "check" and not inputs:
+        raise UserError("--inputs: --mode=check needs the Python files or folders to check")
+    if mode == "evaluate" and inputs and (len(inputs) + len(loose) > 1 or "workdir" in given):
+        raise UserError("--inputs: --mode=evaluate reads one best_model.npy, or a --workdir; not both, not several")
+    if mode == "export" and len({"workdir", "output"} & given.keys()) < 2:
+        raise UserError("--output: --mode=export needs --workdir=DIR of a run and --output=best_model.npy")
     texts = {name: given.get(name, "") for name in ("config", "workdir", "output")}
     joining = Joining(**{name: given[name] for name in Joining._fields if name in given})
     return Options(mode, inputs=(*inputs, *loose), overrides=overrides, joining=joining, **texts)
@@ -159,6 +175,8 @@ def resolve(options: Options) -> ConfigDict:
     stored = Path(options.workdir) / configs.FILE
     resumes = bool(options.workdir) and stored.exists()
     if not resumes and options.mode not in READ_BY["config"]:
+        if not options.workdir:
+            raise UserError(f"--workdir: --mode={options.mode} needs the folder of what was trained, as --workdir=DIR")
         raise UserError(f"--workdir: {options.workdir!r} holds no run: it has no {configs.FILE}")
     if options.config or not resumes:
         start = configs.load(options.config) if options.config else defaults.get_config()
@@ -166,6 +184,11 @@ def resolve(options: Options) -> ConfigDict:
         start = configs.from_json(stored)
         start.resume = defaults.get_config().resume  # the stored one was meant for an earlier start
     config = configs.override(start, options.overrides)
+    read = FIELDS_OF.get(options.mode, tuple(config))
+    for field in (configs.own_path(path, config) for path, _ in options.overrides):
+        if field.partition(".")[0] not in read:
+            allowed = f"; it reads {', '.join(read)}" if read else ", nor any other field"
+            raise UserError(f"config field {field!r}: --mode={options.mode} does not read it{allowed}")
     configs.validate(config)
     questions.validate(config)
     if resumes and options.mode == "train" and config.resume != "never":
@@ -174,9 +197,12 @@ def resolve(options: Options) -> ConfigDict:
 
 
 @contextlib.contextmanager
-def new_workdir(config: ConfigDict) -> Iterator[Path]:
-    """A new folder runs/<description>-<date>-<time> of this process alone; one that stays empty is removed."""
-    name = f"runs/{configs.folder_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+def new_workdir(config: ConfigDict, dataset: str) -> Iterator[Path]:
+    """A new folder runs/<description>-<date>-<time> of this process alone; one that stays empty is removed.
+
+    `dataset` is what is really trained on.
+    """
+    name = f"runs/{configs.folder_name(config, dataset)}-{time.strftime('%Y%m%d-%H%M%S')}"
     for path in (Path(name if n == 1 else f"{name}-{n}") for n in itertools.count(1)):
         with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
@@ -193,11 +219,18 @@ def train(config: ConfigDict, workdir: str = "", joining: Joining = ALONE) -> No
     """Do what the config describes, a set of experiments, a sweep or a run, in `workdir` or in a new folder."""
     cluster.check(joining, bool({"sweep", "experiments"} & set(config)) or config.seeds > 1, workdir)
     runtime.prepare(config, cluster.join(joining))
-    with contextlib.nullcontext(Path(workdir)) if workdir else new_workdir(config) as folder:
-        kind = (
-            "questions.answer_all" if "experiments" in config else "sweeps.sweep" if "sweep" in config else "runs.run"
-        )
-        import_module(f"mlp_jax.{kind}").run(config, folder)  # not before it is needed: it imports JAX
+    kind = "questions.answer_all" if "experiments" in config else "sweeps.sweep" if "sweep" in config else "runs.run"
+    module = import_module(f"mlp_jax.{kind}")  # not before it is needed: it imports JAX
+    if workdir:
+        module.run(config, Path(workdir))
+        return
+    from mlp_jax.data.datasets import load
+
+    if "sweep" in config:
+        dialect.parse(config.sweep.to_dict(), config, configs.check)  # what makes no sense is said before a download
+    dataset = load(config.dataset, config.data_dir, config.fallback_dataset)
+    with new_workdir(config, dataset.name) as folder:
+        module.run(config, folder, dataset)
 
 
 def dispatch(options: Options) -> int:
@@ -208,6 +241,8 @@ def dispatch(options: Options) -> int:
         output = options.output or f"runs/compare-{time.strftime('%Y%m%d-%H%M%S')}"
         print(compare([path for text in options.inputs for path in _matching(text)], output))
         return 0
+    if options.mode == "check" or (options.mode == "evaluate" and options.inputs):
+        return foreign(options)
     config = resolve(options)
     if options.mode == "train":
         train(config, options.workdir, options.joining)
@@ -228,6 +263,10 @@ def dispatch(options: Options) -> int:
         from mlp_jax.runs.saved import predict
 
         predict(config, workdir, options.inputs)
+    elif options.mode == "export":
+        from mlp_jax.runs.exported import write
+
+        write(workdir, Path(options.output))
     elif options.mode == "best":
         from mlp_jax.sweeps.sweep import best
 
@@ -240,6 +279,21 @@ def dispatch(options: Options) -> int:
 def _matching(text: str) -> list[str]:
     """The paths that a pattern such as runs/* stands for, which a shell leaves alone after --inputs=."""
     return [text] if os.path.exists(text) else sorted(glob.glob(text)) or [text]
+
+
+def foreign(options: Options) -> int:
+    """Check or evaluate what somebody else has made; the exit status. Of the config data, folder and seed count."""
+    config = configs.override(defaults.get_config(), options.overrides)
+    runtime.prepare(config)
+    if options.mode == "check":
+        from mlp_jax.check import marking
+
+        return marking.run(options.inputs, options.output, config.seed, config.data_dir)
+    from mlp_jax.runs import exported
+
+    chosen = any(field == "dataset" for field, _ in options.overrides)
+    exported.evaluate(Path(options.inputs[0]), config.data_dir, config.dataset if chosen else "")
+    return 0
 
 
 def report(config: ConfigDict, folder: Path) -> None:

@@ -54,7 +54,7 @@ def import_extra(package: str, what: str, extra: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise UserError(f'{what} needs {package} ({error}): pip install "mlp-jax[{extra}]"') from error
+        raise UserError(f'{what} needs {package} ({error}): pip install "mlp-jax[{extra}]"') from None
 
 
 def as_flags(fields: Mapping[str, object]) -> list[str]:

@@ -54,7 +54,7 @@ def from_arrays(
     classes = np.unique(_labels("y", y, len(features)) if classes is None else np.asarray(classes))
     indices = as_places("y", y, len(features), classes)
     if len(classes) < 2:
-        raise UserError(f"y: every label is {shown(classes[0].item())}; at least two classes are needed")
+        raise UserError(f"y: all labels are of 1 class, {shown(classes[0].item())}; at least two classes are needed")
     given = features, _narrow(indices, len(classes))
     weights = () if sample_weight is None else _weights(sample_weight, len(features))
     if (x_test is None) != (y_test is None):
@@ -175,7 +175,7 @@ def _weights(sample_weight: Any, examples: int) -> np.ndarray:
         wrong = weights[~(np.isfinite(weights) & (weights >= 0))][0]
         raise UserError(f"sample_weight: {wrong} is not a finite number from 0 up")
     if not weights.any():
-        raise UserError("sample_weight: all 0; nothing would be learned from")
+        raise UserError("sample_weight: every weight is zero; nothing would be learned from")
     return weights / weights.max()
 
 

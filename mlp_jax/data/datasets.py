@@ -1,18 +1,20 @@
 """Datasets by their names, and the split into training and validation."""
 
 import gzip
-import importlib.util
 import os
+import re
 import sys
 import textwrap
+import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mlp_jax.data import download, idx
-from mlp_jax.data.arrays import Dataset, fingerprint
+from mlp_jax.data import download, idx, mnist1d
+from mlp_jax.data.arrays import Dataset, fingerprint, from_arrays
 from mlp_jax.errors import UserError, not_one_of
 
 
@@ -53,13 +55,26 @@ PUBLISHED = {
         },
         class_names=_NUMERALS,
     ),
+    "kmnist": Published(
+        url="http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        num_bytes=21_240_888,
+        sha256={
+            "train-images-idx3-ubyte.gz": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+            "train-labels-idx1-ubyte.gz": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+            "t10k-images-idx3-ubyte.gz": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+            "t10k-labels-idx1-ubyte.gz": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+        },
+        class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    ),
 }
+NAMES = (*PUBLISHED, "digits", "mnist1d")
+ALLOWED = (*NAMES, "a folder of four IDX files", "an .npz file")
 
 
 def load(name: str, data_dir: str, fallback: str) -> Dataset:
     """The dataset of that name, or, where it cannot be loaded, the fallback, with a banner on stderr.
 
-    `name` is fashion_mnist, mnist, digits, or a folder of four IDX files. `data_dir`/`name` is read where it holds the
+    `name` is one of NAMES, a folder of four IDX files, or an .npz file. `data_dir`/`name` is read where it holds the
     archives, and is where they are downloaded to where it does not. Of the test set only the files' structure is
     checked. Raises UserError for anything that is not exactly what it should be, and, with fallback '', for
     archives that cannot be downloaded.
@@ -69,8 +84,11 @@ def load(name: str, data_dir: str, fallback: str) -> Dataset:
         _check_name("fallback_dataset", fallback)
     if name == "digits":
         return _digits()
+    if name == "mnist1d":
+        x, y = mnist1d.generate()
+        return from_arrays(*_in_two(x, y, np.arange(len(y)) >= mnist1d.TRAIN), name=name)
     if name not in PUBLISHED:
-        return _user_folder(name)
+        return _npz(name) if name.endswith(".npz") else _user_folder(name)
     data_dir = os.path.expanduser(data_dir)
     if os.path.exists(data_dir) and not os.path.isdir(data_dir):
         raise UserError(f"data_dir: {data_dir!r} is a file, not a folder with one sub-folder a dataset")
@@ -94,7 +112,7 @@ def load_test(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def check_mirrored(name: str) -> None:
     """Raises UserError where a mirrored image is no longer of its class: for augment_flip."""
-    if name in ("mnist", "digits"):
+    if name in ("mnist", "kmnist", "digits"):
         raise UserError(
             f"augment_flip: True is not allowed on {name}, where a mirrored image is of no class; only False"
         )
@@ -135,12 +153,17 @@ def _quotas(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_name(field: str, name: str) -> None:
-    if name in PUBLISHED or name == "digits" or os.path.isdir(os.path.expanduser(name)):
+    path = os.path.expanduser(name)
+    if name in NAMES or os.path.isdir(path):
         return
+    if name.endswith(".npz"):
+        if os.path.isfile(path):
+            return
+        raise UserError(f"{field}: {name!r}: there is no such file")
     if os.path.dirname(name):
-        wrong = "is a file, not a folder" if os.path.exists(os.path.expanduser(name)) else "there is no such folder"
+        wrong = "is a file, not a folder" if os.path.exists(path) else "there is no such folder"
         raise UserError(f"{field}: {name!r}: {wrong} of four IDX files")
-    raise not_one_of(field, name, [*PUBLISHED, "digits", "a folder of four IDX files"])
+    raise not_one_of(field, name, ALLOWED)
 
 
 def _published(name: str, folder: Path) -> Dataset:
@@ -162,6 +185,40 @@ def _user_folder(name: str) -> Dataset:
     return dataset
 
 
+def _npz(name: str) -> Dataset:
+    """x_train and y_train of an .npz file, with its x_test and y_test; without them a fifth of each class tests."""
+    try:
+        with np.load(os.path.expanduser(name), allow_pickle=False) as file:
+            lacking = [key for key in ("x_train", "y_train") if key not in file.files]
+            if lacking:
+                there = ", ".join(map(str, file.files)) or "nothing"
+                raise UserError(f"it lacks {lacking[0]}; there is {there}; needed are x_train, y_train, x_test, y_test")
+            x, y = file["x_train"], file["y_train"]
+            x_test, y_test = (file[key] if key in file.files else None for key in ("x_test", "y_test"))
+        if x_test is None and y_test is None and x.shape[:1] == y.shape:
+            x, y, x_test, y_test = _in_two(x, y, _every_fifth(y))
+        return from_arrays(x, y, x_test, y_test, name=name)
+    except UserError as error:
+        text = re.sub("^([xy]):", r"\1_train:", str(error))
+        raise UserError(f"dataset: {name!r}: {text}") from error
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"dataset: {name!r} is no .npz file that can be read: {why}") from error
+
+
+def _in_two(x: np.ndarray, y: np.ndarray, is_test: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The arrays that `from_arrays` takes, of one array of examples and one of labels."""
+    return x[~is_test], y[~is_test], x[is_test], y[is_test]
+
+
+def _every_fifth(labels: np.ndarray) -> np.ndarray:
+    """Whether an example is the fifth, tenth … of its class, (n,)."""
+    is_test = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        is_test[np.flatnonzero(labels == label)[4::5]] = True
+    return is_test
+
+
 def _find(folder: Path, stem: str, kind: str) -> Path:
     names = [f"{stem}{dot}{kind}-ubyte{gz}" for gz in ("", ".gz") for dot in "-."]
     for name in names:
@@ -174,9 +231,15 @@ def _from_files(name: str, paths: list[Path], images_sha256: str, class_names: t
     """The dataset of four IDX files. Without names, the classes are called by their numbers."""
     images, images_digest = idx.decode_images(paths[0], images_sha256, _copies_folder())
     labels = idx.decode(paths[1], 1)
-    class_names = class_names or tuple(map(str, range(int(labels.max()) + 1)))
-    if len(class_names) < 2:
-        raise UserError(f"{paths[1]}: every label is 0; at least two classes are needed")
+    if class_names is None:
+        counts = np.bincount(labels)
+        class_names = tuple(map(str, range(len(counts))))
+        if len(counts) < 2:
+            raise UserError(f"{paths[1]}: every label is 0; at least two classes are needed")
+        if empty := [name for name, count in zip(class_names, counts, strict=True) if not count]:
+            shown = ", ".join(empty[:10]) + (", …" if len(empty) > 10 else "")
+            line = f"{paths[1]}: no example has label {shown}; labels count from 0, so the network gets {len(counts)}"
+            print(f"{line} outputs, {len(empty)} of them for classes without examples", file=sys.stderr)
     _, height, width = images.shape
     _check(paths, images, labels, (height, width), len(class_names))
     return Dataset(
@@ -211,7 +274,11 @@ def _check(
 
 
 def _digits() -> Dataset:
-    """scikit-learn's digits: 8×8 pixels of 0 to 16; they have no test set, so every fifth of each class is it."""
+    """1,797 digits, 8×8 pixels of 0 to 16; they have no test set, so every fifth of each class is it.
+
+    The test part of "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak 1998, UCI Machine Learning
+    Repository, doi.org/10.24432/C50P49, licence CC BY 4.0; the file is scikit-learn's copy of it.
+    """
     images, labels = _digits_part(test=False)
     return Dataset(
         name="digits",
@@ -226,18 +293,12 @@ def _digits() -> Dataset:
 
 
 def _digits_part(test: bool) -> tuple[np.ndarray, np.ndarray]:
-    package = importlib.util.find_spec("sklearn")
-    if package is None or package.origin is None:
-        raise UserError("dataset: digits are scikit-learn's, which is not installed: pip install scikit-learn")
-    # Its file, not load_digits, since importing scikit-learn takes 1.4 s. A line has 64 pixels and the label.
-    with gzip.open(Path(package.origin).parent / "datasets/data/digits.csv.gz", "rt") as lines:
+    with gzip.open(Path(__file__).with_name("digits.csv.gz"), "rt") as lines:  # a line has 64 pixels and the label
         table = np.loadtxt(lines, dtype=np.uint8, delimiter=",")
     images, labels = table[:, :64], table[:, 64]
-    is_test = np.zeros(len(labels), bool)
-    for label in range(10):
-        # The file is ordered by writer. Its end would be a test on writers that validation never meets: a kernel SVM
-        # reaches 94 % there, and the epoch that validation chooses is the wrong one.
-        is_test[np.flatnonzero(labels == label)[4::5]] = True
+    # The file is ordered by writer. Its end would be a test on writers that validation never meets: a kernel SVM
+    # reaches 94 % there, and the epoch that validation chooses is the wrong one.
+    is_test = _every_fifth(labels)
     return images[is_test == test], labels[is_test == test]
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from mlp_jax.data.arrays import as_features
 from mlp_jax.errors import UserError
 
+KINDS = (".png", ".jpg", ".jpeg", ".npy")  # of files that a folder is searched for
 MOST_PIXELS = 100_000_000  # of one picture's square; a header may promise more than there is
 
 
@@ -18,7 +19,8 @@ def read(paths: tuple[str, ...], shape: tuple[int, int], scale: float) -> tuple[
     A picture of any size is turned grey, padded to a square and scaled to `shape`; one that is dark on light, by three
     of its four corners, is inverted, since the datasets are light on dark. An array is (n, height, width), (n, pixels)
     or one image, taken as it is: integers 0 … `scale`, or floats 0 … 1. A name with wildcards that is no file stands
-    for those that match, sorted: `--inputs=*.png` reaches us as written, as no shell expands it.
+    for those that match, sorted: `--inputs=*.png` reaches us as written, as no shell expands it. A folder stands for
+    the pictures and arrays in it, sorted.
     """
     names: list[str] = []
     rows: list[np.ndarray] = []
@@ -63,6 +65,12 @@ def read_rows(paths: tuple[str, ...], inputs: int, pixels: bool) -> tuple[list[s
 
 
 def _matching(given: str) -> list[str]:
+    if os.path.isdir(given):
+        paths = [os.path.join(given, name) for name in sorted(os.listdir(given)) if name.lower().endswith(KINDS)]
+        inside = [path for path in paths if os.path.isfile(path)]
+        if not inside:
+            raise UserError(f"--inputs: {given!r} is a folder without PNG, JPEG or .npy files")
+        return inside
     if not glob.has_magic(given) or os.path.exists(given):
         return [given]
     found = sorted(glob.glob(given))

@@ -53,15 +53,21 @@ def open_tracker(name: str, config: dict[str, Any], workdir: Path, run_name: str
     """
     if name == "none":
         return Tracker(lambda record, step: None, lambda summary, folder: None)
-    title, package, start = _TRACKERS[name]
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its own telemetry prints about networks it cannot reach
-    import_extra(package, f"tracker: {name}", name)
+    title, _, start = _TRACKERS[name]
+    check_installed(name)
     attempt = _guard(title)
     inner: Any = attempt(lambda: start(redact(config), workdir, run_name, group))
     return Tracker(
         lambda record, step: attempt(lambda: inner.log(_numbers(record), step)),
         lambda summary, folder: attempt(lambda: inner.finish(summary, folder)),
     )
+
+
+def check_installed(name: str) -> None:
+    """UserError where the library of the tracker `name` is not installed."""
+    if name != "none":
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its telemetry prints of networks it cannot reach
+        import_extra(_TRACKERS[name][1], f"tracker: {name}", name)
 
 
 def _pictures(folder: Path | None) -> dict[str, Path]:

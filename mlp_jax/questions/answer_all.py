@@ -10,12 +10,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mlp_jax.data.datasets import Dataset
 from mlp_jax.errors import as_flags
 from mlp_jax.files import workdir
-from mlp_jax.questions import BUDGETS, QUESTIONS, get_config
+from mlp_jax.questions import BUDGETS, QUESTIONS, get_config, validate
 from mlp_jax.questions.lab import KEPT, Lab, called, digest
 from mlp_jax.reports.run import Section, write_questions_report
-from mlp_jax.runs.config import fingerprint
+from mlp_jax.runs.config import checked, fingerprint
 from mlp_jax.runs.config import write as write_config
 from mlp_jax.runs.resume import read_card, write_card
 from mlp_jax.runs.run import check_against
@@ -27,13 +28,16 @@ SWEEPS = "sweep-*"
 MACHINE = "machine.json"  # what the answers were computed on, for a report that is written again
 
 
-def run(config: ConfigDict, folder: Path) -> Path:
+def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> Path:
     """Answers every question of `config.experiments` in the workdir `folder`, or goes on with it; the report's path.
 
     A question that has been answered with this config is left as it is; networks that are trained already, for this
     question or another, are not trained again. The report binds all answers that the folder holds for this config.
+    `dataset` is what they are about, where it is loaded already.
     """
-    lab = Lab(config, folder)
+    config = checked(config)
+    validate(config)
+    lab = Lab(config, folder, dataset)
     check_against(config, lab.dataset)
     if "mnist" in config.experiments:
         lab.other_dataset()  # that it cannot be loaded is said before anything is written

@@ -48,11 +48,11 @@ class Lab:
     Questions whose runs are the same share them: a network is found again by config, seed, epochs and data.
     """
 
-    def __init__(self, config: ConfigDict, folder: Path) -> None:
+    def __init__(self, config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> None:
         self.config, self.folder = config, folder
         self.budget = BUDGETS[config.budget]
         self.base = trial_config(config, {"num_epochs": self.budget.epochs, "resume": "strict"})  # of every run
-        self.dataset = load_for(config, folder)
+        self.dataset = dataset or load_for(config, folder)
         self._populations: dict[str, Population] = {}
 
     def other_dataset(self) -> Dataset:

@@ -26,7 +26,7 @@ NAMES = {
     "relu": "ReLU", "gelu": "GELU", "elu": "ELU", "leaky_relu": "leaky ReLU", "sgd": "SGD", "rmsprop": "RMSprop",
     "adam": "Adam", "nadam": "Nadam", "nesterov": "Nesterov momentum", "cross_entropy": "cross-entropy",
     "mse": "squared error", "fashion_mnist": "Fashion-MNIST", "mnist": "MNIST", "xavier": "Xavier", "he": "He",
-    "bayes": "Bayesian",
+    "kmnist": "KMNIST", "mnist1d": "MNIST-1D", "bayes": "Bayesian",
 }  # fmt: skip
 
 

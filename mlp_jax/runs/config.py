@@ -24,15 +24,28 @@ from ml_collections import ConfigDict
 from mlp_jax.errors import UserError, is_number, not_one_of, redact, shown
 from mlp_jax.files import workdir
 from mlp_jax.runs.defaults import get_config
+from mlp_jax.runs.spelling import ABBREVIATIONS, canonical, own_field
 
 FILE = "config.json"
+LONGEST_NAME = 220  # bytes of a folder's name, of which a file system takes 255; date and time follow
 
 # Fields that only some configs have: a file makes itself a sweep by declaring `sweep`, a set of experiments by
 # declaring `experiments`.
 EXTRAS: dict[str, Any] = {"sweep": {}, "storage": "", "experiments": (), "budget": "quick"}
 _DECLARED = {**get_config().to_dict(), **EXTRAS}
-# Fields of `sweep` that may be given on the command line though the config file does not declare them.
-_SWEEP_KINDS: dict[str, type] = {"run_cap": int, "report_test": bool}
+# Keys of a sweep's dictionary, which may be given on the command line though the config file does not declare them.
+_EARLY = "early_terminate."
+_SWEEP_KINDS: dict[str, type] = {
+    **dict.fromkeys(("method", "name", "metric.name", "metric.goal", _EARLY + "type"), str),
+    **dict.fromkeys(("run_cap", "batch", _EARLY + "min_iter", _EARLY + "max_iter", _EARLY + "s"), int),
+    **dict.fromkeys(("metric.target", _EARLY + "eta"), float),
+    **dict.fromkeys(("report_test", _EARLY + "strict"), bool),
+}
+_SPEC_KINDS: dict[str, type] = {
+    "values": tuple,
+    "distribution": str,
+    **dict.fromkeys(("value", "min", "max", "q"), object),
+}
 
 # Fields on which no number of a run depends, up to any given step.
 FREE = frozenset(
@@ -53,6 +66,7 @@ _KINDS: dict[type, str] = {
     str: "a text",
     tuple: "a tuple such as 128,64",
     dict: "a dictionary",
+    object: "a value",
 }
 
 
@@ -89,7 +103,7 @@ def _weights(value: tuple[object, ...]) -> bool:
 
 
 RANGES: dict[str, _Range] = {
-    "dataset": (bool, "the name of a dataset or the path of a folder"),
+    "dataset": (bool, "the name of a dataset, or the path of a folder or an .npz file"),
     "data_dir": (bool, "the path of a folder"),
     "hidden_sizes": (_sizes, f"a tuple of at most 1000 whole numbers from 1 to {1 << 20}, such as 128,64"),
     "class_weight": (_weights, "balanced, or a number from 0 up for each class, such as 1,2,1, one of them above 0"),
@@ -139,16 +153,20 @@ def choices() -> dict[str, Iterable[str]]:
 
 
 def load(path: str | Path) -> ConfigDict:
-    """The config that `get_config()` of a Python file returns, checked field by field.
+    """The config that `get_config()` of a Python file returns, or of a sweep in W&B's YAML; checked field by field.
 
-    Fields that it leaves out are those of `configs/default.py`. The file is code and is run.
+    Fields that it leaves out are those of `configs/default.py`. A Python file is code and is run.
     """
     path = Path(path)
     if not os.path.isfile(path):
-        folders = dict.fromkeys((path.parent, Path("configs")))
-        nearest = difflib.get_close_matches(str(path), [str(file) for dir in folders for file in dir.glob("*.py")], n=1)
-        raise UserError(f"--config: no file {str(path)!r}" + (f"; did you mean {nearest[0]}?" if nearest else ""))
+        folders = dict.fromkeys((Path("configs"), path.parent))
+        files = {file.stem: file for folder in folders for file in folder.glob("*.py")}
+        nearest = difflib.get_close_matches(path.stem, files, n=1)
+        hint = f"; did you mean {files[nearest[0]]}?" if nearest else ""
+        raise UserError(f"--config: no file {str(path)!r}{hint}")
     try:
+        if path.suffix in (".yaml", ".yml"):
+            return _from_yaml(path)
         made_by = runpy.run_path(str(path)).get("get_config")
         if not callable(made_by):
             raise UserError("it has no function get_config()")
@@ -160,6 +178,33 @@ def load(path: str | Path) -> ConfigDict:
         raise UserError(f"--config: {path}: {error}") from error
     except (Exception, SystemExit) as error:
         raise UserError(f"--config: {path}: {type(error).__name__}: {error}") from error
+
+
+def _from_yaml(path: Path) -> ConfigDict:
+    """The sweep of a file as `wandb sweep` takes it, with the fields that its command sets, but for W&B's tracker."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Reads 1e-3 as a number, which YAML 1.1 takes for a text."""
+
+    number = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    given = yaml.load(path.read_bytes(), Loader)
+    if not isinstance(given, dict) or not isinstance(given.get("parameters"), dict):
+        raise UserError("it is no sweep of W&B's, a dictionary with method, metric and parameters")
+    command = given.pop("command", None) or []
+    given["parameters"] = {str(name).removeprefix("config."): spec for name, spec in given["parameters"].items()}
+    flags = [match for word in command if (match := re.fullmatch(r"--config\.([^=]+)=(.*)", str(word), re.DOTALL))]
+    config = override(complete({"sweep": given}), [(flag[1], flag[2]) for flag in flags])
+    config.tracker = get_config().tracker
+    return config
+
+
+def checked(config: ConfigDict) -> ConfigDict:
+    """The config as if it came from a file, for the library's own doors; UserError for what makes no sense."""
+    config = complete(config.to_dict())
+    validate(config)
+    return config
 
 
 def complete(fields: Mapping[str, Any]) -> ConfigDict:
@@ -180,6 +225,7 @@ def override(config: ConfigDict, given: Iterable[tuple[str, str | None]]) -> Con
     """
     config = config.copy_and_resolve_references()
     for path, text in given:
+        path = own_path(path, config)
         holder, field, kind = _find(config, path)
         if text is None and kind is not bool:
             raise UserError(f"{path}: no value is given; allowed is {_KINDS[kind]}")
@@ -187,19 +233,28 @@ def override(config: ConfigDict, given: Iterable[tuple[str, str | None]]) -> Con
             value = _PARSERS[kind]("true" if text is None else text)
         except ValueError:
             refuse(path, text, _KINDS[kind])
-        holder[field] = check(field, value) if holder is config else value
+        with holder.ignore_type():
+            holder[field] = check(field, value) if holder is config else value
     return config
+
+
+def own_path(path: str, config: ConfigDict) -> str:
+    """The field that a name on the command line means: lr is learning_rate; what means none stays as it is."""
+    return path if "." in path or path in config else own_field(path, config) or path
 
 
 def _find(config: ConfigDict, path: str) -> tuple[ConfigDict, str, type]:
     """The dictionary that holds a dotted field, the field's name in it, and its type."""
     *parents, field = path.split(".")
-    holder = config
+    holder, kind = config, _sweep_kind(path) if "sweep" in config else None
     for name in parents:
+        if kind is not None and name not in holder:
+            holder[name] = ConfigDict()
         holder = holder.get(name)
         if not isinstance(holder, ConfigDict):
             raise _unknown_field(path, config)
-    kind = type(holder[field]) if field in holder else _SWEEP_KINDS.get(field) if parents == ["sweep"] else None
+    if kind is None and field in holder:
+        kind = type(holder[field])
     if kind is None:
         raise _unknown_field(path, config)
     if kind not in _PARSERS:
@@ -207,9 +262,18 @@ def _find(config: ConfigDict, path: str) -> tuple[ConfigDict, str, type]:
     return holder, field, kind
 
 
+def _sweep_kind(path: str) -> type | None:
+    """The type of a key of a sweep's dictionary, as sweep.batch or sweep.parameters.learning_rate.min."""
+    sweep, _, key = path.partition(".")
+    spec = re.fullmatch(r"parameters\.[^.]+(?:\.parameters\.[^.]+)*\.([^.]+)", key)
+    return None if sweep != "sweep" else _SPEC_KINDS.get(spec[1]) if spec else _SWEEP_KINDS.get(key)
+
+
 def _unknown_field(path: str, config: ConfigDict) -> UserError:
-    known = list(_flat(config))
-    nearest = difflib.get_close_matches(path, known, n=1)
+    known = [*_flat(config), *(f"sweep.{key}" for key in _SWEEP_KINDS if "sweep" in config)]
+    # Depth and width are fields of a sweep's alone.
+    shape = own_field(path, ("num_layers", "hidden_size"))
+    nearest = ["hidden_sizes"] if shape else difflib.get_close_matches(path, known, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
     return UserError(f"config field {path!r} does not exist; {hint}")
 
@@ -237,6 +301,7 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
     float: flags.FloatParser().parse,
     str: str,
     tuple: _elements,
+    object: _element,
 }
 
 
@@ -248,9 +313,11 @@ def check(field: str, value: Any) -> Any:
     if field not in _DECLARED:
         raise _unknown_field(str(field), ConfigDict(_DECLARED))
     kind = type(_DECLARED[field])
-    value = _plain(field, value)
+    given = value = _plain(field, value)
     if field == "class_weight" and value == "balanced":
         value = (value,)
+    if isinstance(value, str) and not ("dataset" in field and os.path.isdir(os.path.expanduser(value))):
+        value = canonical(field, value)
     if kind is float and type(value) is int and abs(value) < 2**1023:
         value = float(value)
     if type(value) is not kind:
@@ -263,21 +330,21 @@ def check(field: str, value: Any) -> Any:
     if not allowed(value):
         refuse(field, value, words)
     if field in (names := choices()) and value not in names[field]:
-        raise not_one_of(field, value, names[field])
-    if field == "data_dir" or (field in ("dataset", "fallback_dataset") and _is_folder(field, value)):
+        raise not_one_of(field, given, names[field])
+    if field == "data_dir" or (field in ("dataset", "fallback_dataset") and _is_path(field, value)):
         value = os.path.abspath(os.path.expanduser(value))  # config.json has to mean the same from anywhere
     return ConfigDict(value) if kind is dict else value
 
 
-def _is_folder(field: str, value: str) -> bool:
-    """Whether a dataset is given as a folder, not by its name; that it holds one is for `data.load` to see."""
-    from mlp_jax.data.datasets import PUBLISHED
+def _is_path(field: str, value: str) -> bool:
+    """Whether a dataset is given as a path, not by its name; that it holds one is for `data.load` to see."""
+    from mlp_jax.data.datasets import ALLOWED, NAMES
 
-    if value in PUBLISHED or value == "digits" or (field == "fallback_dataset" and not value):
+    if value in NAMES or (field == "fallback_dataset" and not value):
         return False
-    if os.path.dirname(value) or os.path.isdir(os.path.expanduser(value)):
+    if os.path.dirname(value) or value.endswith(".npz") or os.path.isdir(os.path.expanduser(value)):
         return True
-    raise not_one_of(field, value, [*PUBLISHED, "digits", "a folder of four IDX files"])
+    raise not_one_of(field, value, ALLOWED)
 
 
 def _plain(field: str, value: object) -> Any:
@@ -342,9 +409,13 @@ def from_json(path: str | Path) -> ConfigDict:
         raise UserError(text if text.startswith(f"{path}:") else f"{path}: {text}") from error
 
 
-def folder_name(config: ConfigDict) -> str:
-    """A readable name, fit for a file, such as fashion_mnist-adam-hl_3-sz_128-bs_32-ac_relu."""
-    dataset = re.sub(r"[^\w.-]+", "_", Path(config.dataset).resolve().name)[:60] or "data"
+def folder_name(config: ConfigDict, dataset: str = "") -> str:
+    """A readable name, fit for a file, such as fashion_mnist-adam-hl_3-sz_128-bs_32-ac_relu-lr_0.01-wd_0.0005.
+
+    `dataset` is what is really trained on, where that is known. What comes last are the fields that differ from the
+    default and decide a run's numbers.
+    """
+    dataset = re.sub(r"[^\w.-]+", "_", Path(dataset or config.dataset).resolve().name)[:60] or "data"
     if "experiments" in config:
         names = tuple(dict.fromkeys(config.experiments))
         return f"{dataset}-{names[0] if len(names) == 1 else f'experiments_{len(names)}'}-{config.budget}"
@@ -354,7 +425,17 @@ def folder_name(config: ConfigDict) -> str:
     width = "_".join(str(size) for size in (sizes[:1] if len(set(sizes)) == 1 else sizes))
     parts = [dataset, config.optimizer, f"hl_{len(sizes)}"]
     parts += [f"sz_{width if len(width) <= 60 else width[:60].rpartition('_')[0] + '_etc'}"] if sizes else []
-    return "-".join([*parts, f"bs_{config.batch_size or 'all'}", f"ac_{config.activation}"])
+    name = "-".join([*parts, f"bs_{config.batch_size or 'all'}", f"ac_{config.activation}"])
+    said = {"dataset", "fallback_dataset", "optimizer", "hidden_sizes", "batch_size", "activation"}
+    usual = get_config()
+    differing = [field for field in usual if field not in FREE | said and config[field] != usual[field]]
+    for field in sorted(differing, key=[*ABBREVIATIONS, *usual].index):
+        value = f"{config[field]:.4g}" if isinstance(config[field], float) else config[field]
+        longer = f"{name}-{ABBREVIATIONS.get(field, field)}_{value}"
+        if len(longer.encode()) > LONGEST_NAME:
+            return f"{name}-etc"
+        name = longer
+    return name
 
 
 def fingerprint(config: ConfigDict) -> str:

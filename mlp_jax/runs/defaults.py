@@ -17,7 +17,7 @@ def _data_dir() -> str:
 
 FIELDS: dict[str, Any] = {
     # Data
-    "dataset": "fashion_mnist",  # fashion_mnist, mnist, digits, or a folder of four IDX files
+    "dataset": "fashion_mnist",  # fashion_mnist, mnist, kmnist, digits, mnist1d, a folder of IDX files, an .npz file
     "data_dir": "",  # a folder with one sub-folder a dataset; from the environment, else the user's cache
     "fallback_dataset": "digits",  # trained on where the dataset cannot be loaded; '' makes that an error
     "val_fraction": 0.1,  # share of the training set held out to choose by, in [0, 1); 0 trains on everything
@@ -41,7 +41,7 @@ FIELDS: dict[str, Any] = {
     "class_weight": (),  # what an example of each class counts in training, as 1,2,1; balanced: n/(K·n_k); (): the same
     "clip_norm": 0.0,  # largest global norm of the gradient; 0: off
     # Optimizer
-    "optimizer": "adam",
+    "optimizer": "adam",  # what makes an update of a gradient
     "learning_rate": 1e-3,  # η, per update
     "momentum": 0.9,  # μ of momentum and nesterov
     "beta": 0.9,  # decay of RMSprop's mean square
@@ -50,7 +50,7 @@ FIELDS: dict[str, Any] = {
     "eps": 1e-8,  # added to the root of rmsprop, adam and nadam
     "ema_decay": 0.0,  # d of an average of the weights over updates, used in their place by validation, test; 0: off
     # Distortions of the training images, drawn anew for every image of every batch; 0: off
-    "augment_flip": False,  # mirror left and right by the toss of a coin; not for digits
+    "augment_flip": False,  # mirror left and right by the toss of a coin; not for digits and letters
     "augment_shift": 0,  # most pixels up, down, left and right, whole ones
     "augment_rotation": 0.0,  # most degrees either way
     "augment_scale": 0.0,  # most relative change of height and of width, each on its own, in [0, 1)

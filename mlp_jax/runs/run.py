@@ -19,7 +19,7 @@ from mlp_jax.data.datasets import check_mirrored, load, load_test, split
 from mlp_jax.errors import Diverged, UserError
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import epoch_text, progress
-from mlp_jax.files.tracking import open_tracker
+from mlp_jax.files.tracking import check_installed, open_tracker
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.divergence import explain
 from mlp_jax.lanes.evaluation import Tested, evaluate_on
@@ -28,7 +28,7 @@ from mlp_jax.lanes.placement import Placement, fetch, placements
 from mlp_jax.metrics import chosen
 from mlp_jax.reports import run as report
 from mlp_jax.runs import cluster, resume, runtime
-from mlp_jax.runs.config import FILE, changed_fields, complete, fingerprint, from_json, to_json, write
+from mlp_jax.runs.config import FILE, changed_fields, checked, complete, fingerprint, from_json, to_json, write
 from mlp_jax.runs.resume import CARD, CHECKPOINTS
 from mlp_jax.runs.seeds import mean_records, summarize, train_seeds
 from mlp_jax.runs.signals import interrupted, interruptible, signals
@@ -38,13 +38,14 @@ SUMMARY = "summary.json"
 SHOWN = (SUMMARY, "metrics.jsonl", "evaluation.json")  # what a finished run has, made from its last checkpoint
 
 
-def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[str, Any]:
+def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dict[str, Any]:
     """Trains what `config` says in the workdir `folder`, or goes on where it was; returns the summary.
 
-    Arrays of the caller's own, `data`, take the place of `config.dataset`. A finished run is left as it is. Raises
-    `Diverged` (exit status 1) when a loss is not finite and `Interrupted` after a signal, both with the checkpoint on
-    disk that a resume starts from.
+    A finished run is left as it is. `dataset` is the run's data where they are loaded already. Raises `Diverged` (exit
+    status 1) when a loss is not finite and `Interrupted` after a signal, both with the checkpoint on disk that a resume
+    starts from.
     """
+    config = checked(config)
     summary = _finished(config, folder)
     view = f"{summary is not None} {fingerprint(config)} {config.mesh}"
     cluster.agree("their config or their view of the workdir", view)
@@ -58,7 +59,7 @@ def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[s
     # Before the folder is made: an error leaves nothing behind. Of several processes the first downloads.
     if not first:
         cluster.together("the data is there")
-    dataset = data or load_for(config, folder)
+    dataset = dataset or load_for(config, folder)
     if first:
         cluster.together("the data is there")
     cluster.agree("their data", dataset.fingerprint)
@@ -115,7 +116,8 @@ def load_for(config: ConfigDict, folder: Path) -> Dataset:
 
 
 def check_against(config: ConfigDict, dataset: Dataset) -> None:
-    """Raises UserError for what only data and devices can tell: an empty side of the split, digits to be mirrored."""
+    """Raises UserError for what only data and machine can tell: an empty side of the split, an absent tracker."""
+    check_installed(config.tracker)
     distortion = next((name for name in DISTORTIONS if config[f"augment_{name}"]), None)
     if distortion and not (len(dataset.image_shape) == 2 and dataset.train_images.dtype == np.uint8):
         given = config[f"augment_{distortion}"]

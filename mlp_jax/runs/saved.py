@@ -97,12 +97,13 @@ def evaluate_saved(config: ConfigDict, folder: Path) -> Tested:
     result = evaluate_on(saved.static, saved.params, pixels, labels, dataset.scale)
     target = folder / f"evaluation-{Path(name).name}-{config.evaluate_split}.json"
     write_evaluation(target, config.evaluate_split, dataset, result, pixels, labels)
-    print(_table(dataset, config.evaluate_split, result))
+    print(table(dataset, config.evaluate_split, result))
     print(f"written to {target}")
     return result
 
 
-def _table(dataset: Dataset, part: str, result: Tested) -> str:
+def table(dataset: Dataset, part: str, result: Tested) -> str:
+    """Loss and accuracy, precision, recall and F1 of each class and their means, and the confusion matrix, as text."""
     names = [str(name) for name in dataset.class_names]
     width = max(len("macro"), *map(len, names))
     scores, total = result.scores, result.confusion.sum()

@@ -8,6 +8,30 @@ from mlp_jax.errors import UserError, not_one_of, shown
 
 MOST_LAYERS, MOST_UNITS = 1000, 1_000_000  # beyond them a net is a slip of the pen, and its tuple a flood of memory
 
+# What names of trials and folders call a field, in the order of a grid's loops (the last varies fastest) and of a
+# trial's name. What decides the compiled program stands first and the epochs last, so that neighbours in a grid share a
+# program, even a training.
+ABBREVIATIONS = {
+    "hidden_sizes": "hs",
+    "num_layers": "hl",
+    "hidden_size": "sz",
+    "batch_size": "bs",
+    "activation": "ac",
+    "loss": "ls",
+    "optimizer": "op",
+    "init": "in",
+    "learning_rate": "lr",
+    "weight_decay": "wd",
+    "dropout_rate": "do",
+    "momentum": "mo",
+    "beta": "be",
+    "beta1": "b1",
+    "beta2": "b2",
+    "eps": "eps",
+    "seed": "sd",
+    "num_epochs": "ep",
+}
+
 
 def _lookup(others: dict[str, str]) -> dict[str, str]:
     """From what other systems say to our word for it; given are our words, each with theirs."""
@@ -18,7 +42,8 @@ def _lookup(others: dict[str, str]) -> dict[str, str]:
 FIELD_NAMES = _lookup(
     {
         "num_epochs": "epochs maxepochs nepochs",
-        "num_layers": "layers hiddenlayers numhiddenlayers nhiddenlayers numberhiddenlayers nhl hl depth",
+        "num_layers": "layers nlayers numberlayers numberoflayers hiddenlayers numhiddenlayers nhiddenlayers "
+        "numberhiddenlayers numberofhiddenlayers nhl hl depth",
         "hidden_size": "numhiddenneurons hiddenneurons numneurons neurons hiddenunits hiddenlayersize sizehiddenlayer "
         "layersize width sz",
         "init": "initializer initialiser initialization initialisation weightinit weightinitialization "
@@ -33,6 +58,13 @@ FIELD_NAMES = _lookup(
         "eps": "epsilon",
     }
 )
+DATASETS = {
+    "fashion_mnist": "fashionmnist",
+    "mnist": "mnist",
+    "kmnist": "kmnist kuzushijimnist",
+    "digits": "digits",
+    "mnist1d": "mnist1d",
+}
 VALUE_NAMES = {
     field: _lookup(others)
     for field, others in {
@@ -52,7 +84,9 @@ VALUE_NAMES = {
             "mse": "meansquarederror squarederror",
             "cross_entropy": "crossentropy ce categoricalcrossentropy",
         },
-        "dataset": {"fashion_mnist": "fashionmnist", "mnist": "mnist", "digits": "digits"},
+        "dataset": DATASETS,
+        "fallback_dataset": DATASETS,
+        "evaluate_split": {"validation": "val valid dev", "train": "training", "test": "testing"},
     }.items()
 }
 METRIC_NAMES = _lookup(
@@ -69,16 +103,21 @@ def canonical(field: str, value: Any) -> Any:
     """Our spelling of a config value as other systems write it: MGD -> momentum, NAG -> nesterov, ReLU -> relu."""
     if field not in VALUE_NAMES or not isinstance(value, str):
         return value
-    return VALUE_NAMES[field].get(_squash(value)) or (value if field == "dataset" else value.lower())
+    return VALUE_NAMES[field].get(_squash(value)) or (value if "dataset" in field else value.lower())
+
+
+def own_field(name: str, fields: Iterable[str]) -> str | None:
+    """Which of our `fields` a name means, as other systems write it: max_epochs -> num_epochs; None: none of them."""
+    own = {_squash(field): field for field in fields}
+    field = own.get(_squash(name)) or FIELD_NAMES.get(_squash(name))
+    return field if field in own.values() else None
 
 
 def canonical_field(name: str, fields: Iterable[str]) -> str:
-    """Our name of a parameter as other systems write it, max_epochs -> num_epochs; a UserError names the nearest."""
+    """Our name of a parameter of a sweep as other systems write it; a UserError names the nearest."""
     fields = [*fields, "num_layers", "hidden_size"]
-    squashed = _squash(name.removeprefix("config."))
-    own = {_squash(field): field for field in fields}
-    field = own.get(squashed) or FIELD_NAMES.get(squashed)
-    if field not in fields:
+    field = own_field(name.removeprefix("config."), fields)
+    if field is None:
         raise not_one_of("sweep.parameters", name, sorted(fields))
     return field
 

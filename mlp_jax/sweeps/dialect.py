@@ -12,8 +12,16 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from mlp_jax.errors import UserError, as_flag, as_flags, is_number, not_one_of, shown
-from mlp_jax.runs.spelling import MOST_LAYERS, MOST_UNITS, canonical, canonical_field, canonical_metric, sizes
-from mlp_jax.sweeps.space import ABBREVIATIONS, Distribution, Hyperband, Space
+from mlp_jax.runs.spelling import (
+    ABBREVIATIONS,
+    MOST_LAYERS,
+    MOST_UNITS,
+    canonical,
+    canonical_field,
+    canonical_metric,
+    sizes,
+)
+from mlp_jax.sweeps.space import Distribution, Hyperband, Space
 
 METHODS = ("grid", "random", "bayes")
 SWEEP_KEYS = (

@@ -7,30 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from mlp_jax.runs.spelling import sizes
-
-# Config fields in the order of a grid's loops (the last varies fastest) and of a trial's name. What decides the
-# compiled program stands first and the epochs last, so that neighbours in a grid share a program, even a training.
-ABBREVIATIONS = {
-    "hidden_sizes": "hs",
-    "num_layers": "hl",
-    "hidden_size": "sz",
-    "batch_size": "bs",
-    "activation": "ac",
-    "loss": "ls",
-    "optimizer": "op",
-    "init": "in",
-    "learning_rate": "lr",
-    "weight_decay": "wd",
-    "dropout_rate": "do",
-    "momentum": "mo",
-    "beta": "be",
-    "beta1": "b1",
-    "beta2": "b2",
-    "eps": "eps",
-    "seed": "sd",
-    "num_epochs": "ep",
-}
+from mlp_jax.runs.spelling import ABBREVIATIONS, sizes
 
 
 @dataclass(frozen=True)
@@ -87,7 +64,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Hyperband:
-    """`early_terminate`: at each of `brackets` (epochs) a trial goes on if it is among the best 1/eta so far.
+    """`early_terminate`: at each of `brackets` (epochs) a trial goes on if it is among the best 1/eta up to its number.
 
     W&B's rule: its best value up to the bracket against the others' values there; `strict` takes its value there.
     """

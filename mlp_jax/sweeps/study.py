@@ -16,7 +16,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -38,9 +38,10 @@ TEST_ACCURACY = "test/accuracy"  # the attribute that nothing here reads but `te
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial: its metric, not finite where it diverged, and whether `should_stop` ended it.
+    """What came of a trial: its metric, not finite where it diverged, and whether `to_stop` ended it.
 
-    `history` is the metric after each epoch (needed with early_terminate only), `result` anything JSON can hold.
+    `history` is the metric after each epoch, up to the last before it diverged (needed with early_terminate only);
+    `result` is anything JSON can hold.
     """
 
     value: float
@@ -52,10 +53,11 @@ class Outcome:
 
 @dataclass
 class Batch:
-    """Who works on a batch, how often it was taken over, and what TPE proposed for it."""
+    """Who works on a batch, what TPE proposed for it, how many rows there were then; how often it was taken over."""
 
     worker: str
     params: list[Params] | None
+    seen: int
     redone: int = 0
 
 
@@ -104,7 +106,7 @@ class Study:
         self._storage.attempt(self._read_claims)
         mine = self._mine()
         if not mine and self._more():
-            self._claim(params=self._proposals())
+            self._claim(params=self._proposals(), seen=len(self._trials))
             mine = self._mine()
         if not mine:
             self._storage.attempt(self._read_rows)
@@ -117,17 +119,31 @@ class Study:
         self._moved = time.monotonic()
         return mine
 
-    def should_stop(self, trial: Trial, history: Sequence[float]) -> bool:
-        """Whether early_terminate ends the trial after the epochs of `history`, the metric after each, from epoch 1.
+    def to_stop(self, epoch: int, histories: Mapping[int, Sequence[float]]) -> set[int]:
+        """The numbers of those trials of a batch that early_terminate ends after `epoch`.
 
-        It is compared with the trials of earlier batches alone, so that the order in which lanes of a batch get there
-        does not matter. (With batches of one trial that is W&B's own comparison.)
+        `histories` holds the metric after each epoch of all its trials that this life has trained, those that have
+        ended among them, once every one has come to `epoch` or to its end. Each is compared with the trials of lower
+        number, as if they had been trained one after the other (W&B's own comparison): with those of its batch, and
+        with those that were told when the batch was taken. So neither the order in which lanes get there nor a kill
+        matters, nor, in grid and random search by one worker, the size of a batch.
         """
-        early, first = self.space.early_terminate, trial.number // self.size * self.size
-        if early is None or len(history) not in early.brackets:
-            return False
-        earlier = [other.at_brackets for other in self._trials.values() if other.number < first]
-        return samplers.should_stop(early, self.space.goal, history, earlier)
+        early = self.space.early_terminate
+        if early is None or epoch not in early.brackets or not histories:
+            return set()
+        batch = min(histories) // self.size
+        told = list(self._trials.values())  # in the order of the rows
+        before = told[: self._batches[batch].seen] + [other for other in told if other.number // self.size == batch]
+        marks = {other.number: other.at_brackets for other in before}
+        marks |= {number: self._at_brackets(history) for number, history in histories.items()}
+        there = {number: history for number, history in histories.items() if len(history) == epoch}
+        return {
+            number
+            for number, history in there.items()
+            if samplers.should_stop(
+                early, self.space.goal, history, [marks[other] for other in marks if other < number]
+            )
+        }
 
     def tell(self, outcomes: Sequence[tuple[Trial, Outcome]]) -> None:
         """Writes what came of trials; says in a line what does not count, as another worker was faster with it."""
@@ -244,7 +260,7 @@ class Study:
         for claim in self._claims.new():
             said = claim.user_attrs
             if "params" in said:
-                self._batches.append(Batch(said["worker"], said["params"]))
+                self._batches.append(Batch(said["worker"], said["params"], said.get("seen", 0)))
             elif "redo" not in said:
                 self._workers.append(said["worker"])
             elif said["after"] == self._batches[said["redo"]].redone:  # else another idle worker was first
@@ -265,19 +281,20 @@ class Study:
 
     def _ended(self, trial: Trial, outcome: Outcome) -> Trial:
         """The trial with what came of it."""
-        finite, early = math.isfinite(outcome.value), self.space.early_terminate
-        marks = {
-            epoch: float(value)
-            for epoch, value in enumerate(outcome.history, 1)
-            if early and epoch in early.brackets and math.isfinite(value)
-        }
+        finite = math.isfinite(outcome.value)
         return replace(
             trial,
             status="diverged" if not finite else "pruned" if outcome.pruned else "finished",
             value=float(outcome.value),
-            at_brackets=marks,
+            at_brackets=self._at_brackets(outcome.history),
             result=json.loads(dumps(outcome.result)),
         )
+
+    def _at_brackets(self, history: Sequence[float]) -> dict[int, float]:
+        """The metric after those epochs that stop trials early."""
+        brackets = self.space.early_terminate.brackets if self.space.early_terminate else ()
+        values = {epoch: float(history[epoch - 1]) for epoch in brackets if epoch <= len(history)}
+        return {epoch: value for epoch, value in values.items() if math.isfinite(value)}
 
     def _line(self, trial: Trial) -> dict[str, Any]:
         name = self.space.trial_name(trial.number, trial.params)

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -23,7 +23,7 @@ from mlp_jax.hparams import split_config
 from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.metrics import chosen
-from mlp_jax.runs.config import EXTRAS, check, complete, fingerprint, to_json, validate, write
+from mlp_jax.runs.config import EXTRAS, check, checked, complete, fingerprint, to_json, validate, write
 from mlp_jax.runs.resume import write_card
 from mlp_jax.runs.run import check_against, load_for
 from mlp_jax.runs.run import run as train_run
@@ -40,18 +40,18 @@ TELL_SECONDS = 2.0  # trials that have ended are told together, at most this lat
 WAIT_SECONDS = 2.0  # between two looks for trials that another worker may leave behind
 
 
-def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[str, Any] | None:
+def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dict[str, Any] | None:
     """Searches what `config.sweep` says in the workdir `folder`, or goes on with it; returns best.json's content.
 
-    Arrays of the caller's own, `data`, take the place of `config.dataset`.
-
     The study is `folder/study.journal`, or in `config.storage`, which several workers may share. All other files of
-    the folder are views of it. The test set is read only with `sweep.report_test`.
+    the folder are views of it. The test set is read only with `sweep.report_test`. `dataset` is what is trained on,
+    where it is loaded already.
     """
     for package in ("optuna", "sqlalchemy", "sklearn"):  # the last is what Optuna's importance needs, at the end
         import_extra(package, "a sweep", "sweep")
+    config = checked(config)
     space = parse(config.sweep.to_dict(), config, check)
-    dataset = data or load_for(config, folder)
+    dataset = dataset or load_for(config, folder)
     check_against(config, dataset)
     if space.report_test and not len(load_test(dataset)[1]):
         raise UserError(f"sweep.report_test: True asks for a test set, which {dataset.name} has not; allowed is False")
@@ -73,7 +73,8 @@ def run(config: ConfigDict, folder: Path, data: Dataset | None = None) -> dict[s
             _draw(study, folder)
         finally:
             study.close()
-    print(f"{folder}: {f'{_best_text(study)}; details in report.html' if best else 'no trial has finished'}")
+    ended = f"{_best_text(study)}{_stopped_text(study)}; details in report.html"
+    print(f"{folder}: {ended if best else 'no trial has finished'}")
     return best
 
 
@@ -152,9 +153,13 @@ class Training:
 def _train(
     config: ConfigDict, study: Study, population: Population, trials: Sequence[Trial]
 ) -> Generator[tuple[Trial, Outcome, Member | None]]:
-    """Each trial as it ends, with its outcome and, where it had one to itself, its lane."""
+    """Each trial as it ends, with its outcome and, where it had one to itself, its lane.
+
+    With early_terminate all train to the next bracket, then it is decided on all of them.
+    """
     space, early = study.space, study.space.early_terminate
     active = _trainings(config, space, trials)
+    histories: dict[int, list[float]] = {}
     for until in (*(early.brackets if early else ()), None):
         lanes = [(training, seed) for training in active for seed in range(len(training.members))]
         left = {training: len(training.members) for training in active}
@@ -164,16 +169,27 @@ def _train(
             left[training] -= 1
             if left[training]:
                 continue
+            if early:
+                histories[training.trials[0].number] = _history(space.metric, training.members)
             diverged = any(member.diverged for member in training.members)
-            ends = until is None or until >= member.config.num_epochs or diverged
-            pruned = not ends and study.should_stop(training.trials[0], _history(space, training.members))
-            if ends or pruned:
+            if until is None or until >= member.config.num_epochs or diverged:
                 active.remove(training)
-                for trial in training.trials:
-                    own = trial_config(config, space.overrides(trial.params))
-                    alone = training.members[0] if len(training.trials) == 1 else None
-                    yield trial, _outcome(space, training.members, own.num_epochs, pruned), alone
-                training.members = []  # frees the parameters
+                yield from _ended(config, space, training)
+        stopped = study.to_stop(until, histories) if until else set()
+        for training in [training for training in active if training.trials[0].number in stopped]:
+            active.remove(training)
+            yield from _ended(config, space, training, pruned=True)
+
+
+def _ended(
+    config: ConfigDict, space: Space, training: Training, pruned: bool = False
+) -> Iterator[tuple[Trial, Outcome, Member | None]]:
+    """What came of each trial of a training."""
+    for trial in training.trials:
+        own = trial_config(config, space.overrides(trial.params))
+        alone = training.members[0] if len(training.trials) == 1 else None
+        yield trial, _outcome(space, training.members, own.num_epochs, pruned), alone
+    training.members = []  # frees the parameters
 
 
 def _trainings(config: ConfigDict, space: Space, trials: Sequence[Trial]) -> list[Training]:
@@ -192,21 +208,36 @@ def _trainings(config: ConfigDict, space: Space, trials: Sequence[Trial]) -> lis
     return [Training(sharers, [Member(own) for own in each_seed(longest)]) for longest, sharers in shared.values()]
 
 
-def _history(space: Space, members: Sequence[Member]) -> list[float]:
-    """The metric after each epoch, its mean over the seeds; NaN where a lane has no such number."""
-    columns = zip(*([record[space.metric] for record in member.records] for member in members), strict=False)
+def _history(name: str, members: Sequence[Member]) -> list[float]:
+    """A logged number after each epoch, its mean over the seeds; NaN where a lane has no such number.
+
+    It ends before the epoch in which a lane diverged.
+    """
+    sound = [member.records[: -1 if member.diverged else None] for member in members]
+    columns = zip(*([record[name] for record in records] for records in sound), strict=False)
     return [mean(math.nan if value is None else value for value in column) for column in columns]
 
 
 def _outcome(space: Space, members: Sequence[Member], num_epochs: int, pruned: bool) -> Outcome:
-    """The trial's metric is the best of its epochs; the other figures are of the epoch that validation chose."""
-    members = [member._replace(records=member.records[:num_epochs]) for member in members]
-    history = _history(space, members)
-    if any(member.diverged for member in members) or not history:
-        return Outcome(math.nan, False, [], {"num_epochs": len(history)})
+    """The trial's metric is the best of its epochs; the other figures are of the epoch that validation chose.
+
+    `curve` is the validation accuracy after each epoch, or the metric itself where that is a loss.
+    """
+    members = [
+        member._replace(
+            records=member.records[:num_epochs], diverged=member.diverged and len(member.records) <= num_epochs
+        )
+        for member in members
+    ]
+    history = _history(space.metric, members)
+    validated = space.metric.endswith("accuracy") and members[0].config.val_fraction > 0
+    curve = _history("val/accuracy", members) if validated else history
+    if any(member.diverged for member in members):
+        epochs = min(len(member.records) for member in members)
+        return Outcome(math.nan, False, history, {"num_epochs": epochs, "curve": curve})
     best = [chosen(member.records) for member in members]
     names = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-    result: dict[str, Any] = {"num_epochs": len(history), "best_epoch": best[0]["epoch"]}
+    result: dict[str, Any] = {"num_epochs": len(history), "best_epoch": best[0]["epoch"], "curve": curve}
     result |= {name: mean(row[name] for row in best) for name in names if best[0][name] is not None}
     result["seconds"] = sum(record["seconds"] for member in members for record in member.records)
     return Outcome(max(history) if space.goal == "maximize" else min(history), pruned, history, result)
@@ -229,6 +260,13 @@ def _best_so_far(study: Study) -> str:
 def _best_text(study: Study) -> str:
     best = study.best()
     return f"best {study.space.metric} {best['metric']:.4f} with {best['name']}" if best else ""
+
+
+def _stopped_text(study: Study) -> str:
+    """How many trials early_terminate stopped, where it was asked for."""
+    rows = study.trials()
+    stopped = sum(row["status"] == "pruned" for row in rows)
+    return f"; {stopped} of {len(rows)} trials stopped early" if study.space.early_terminate else ""
 
 
 def _write_views(config: ConfigDict, study: Study, folder: Path) -> dict[str, Any] | None:

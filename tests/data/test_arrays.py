@@ -110,7 +110,7 @@ BAD = {
     "x: features of type <U1": {"x": [["a"], ["b"]]},
     "x: features of type object": {"x": np.array([[1, "a"]] * 4, object)},
     "x: no array of numbers": {"x": [[1], [1, 2]]},
-    "y: every label is 1": {"y": [1, 1, 1, 1]},
+    "y: all labels are of 1 class, 1": {"y": [1, 1, 1, 1]},
     "y: 3 labels for 4 examples": {"y": [0, 1, 0]},
     "y: of shape (4, 2)": {"y": np.eye(4, 2)},
     "y: 0.5 is no whole number": {"y": [0, 0.5, 0, 1]},
@@ -128,7 +128,7 @@ BAD = {
     "sample_weight: -1.0 is not": {"sample_weight": [1, -1, 1, 1]},
     "sample_weight: nan is not": {"sample_weight": [1, np.nan, 1, 1]},
     "sample_weight: inf is not": {"sample_weight": [1, np.inf, 1, 1]},
-    "sample_weight: all 0": {"sample_weight": [0, 0, 0, 0]},
+    "sample_weight: every weight is zero": {"sample_weight": [0, 0, 0, 0]},
     "sample_weight: of shape (3,)": {"sample_weight": [1, 1, 1]},
     "sample_weight: no array": {"sample_weight": ["a", "b", "c", "d"]},
 }

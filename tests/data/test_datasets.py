@@ -1,7 +1,7 @@
 import gzip
 import hashlib
+import importlib.util
 from collections import Counter
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,10 @@ from mlp_jax.errors import UserError
 from tests.shared.idx_files import STEMS, file_name, make_arrays, write_idx_folder
 
 ARRAYS = make_arrays()
+MNIST1D = {
+    "first": [-0.3320057, -0.4719104, -0.7786971, -1.0097408],
+    "last": [0.4472329, 0.6598756, 0.8777343, 1.1931518],
+}
 FINGERPRINTS = {  # they are in checkpoints and in the records' files
     "fashion_mnist": "38831b7b377c44db3c5cc3b7802535a9dc25ac041019251663e7898dbbe606bd",
     "mnist": "02def62d38696cddf2715e05122f741fafee2c190e42772b91f7c0c2f6604c7e",
@@ -73,6 +77,15 @@ def test_other_images_under_the_same_labels_are_not_taken_for_those_decoded_befo
     assert_is(own(arrays, gz=True), arrays)
     others = arrays | {"train-images": 255 - arrays["train-images"]}
     assert_is(own(others, gz=True), others)
+
+
+def test_a_class_without_examples_is_named(own, capsys):
+    own(ARRAYS)
+    assert capsys.readouterr().err == ""
+    own(ARRAYS | {name: ARRAYS[name] + np.uint8(1) for name in ("train-labels", "t10k-labels")})
+    line = capsys.readouterr().err
+    assert "train-labels-idx1-ubyte: no example has label 0; labels count from 0" in line
+    assert line.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -212,7 +225,7 @@ def test_without_a_fallback_it_is_an_error_that_says_how_to_get_the_data(tmp_pat
     [
         ("mnist", "digits", "^data_dir: .*is a file"),
         ("fashon_mnist", "digits", r"^dataset: .*did you mean fashion_mnist\?"),
-        ("nmist", "", r"^dataset: .*a folder of four IDX files; did you mean mnist\?"),
+        ("nmist", "", r"^dataset: .*an .npz file; did you mean mnist\?"),
         ("", "", "^dataset: .*digits"),
         ("MNIST\0", "", "^dataset: "),
         ("x" * 5000, "", "^dataset: "),
@@ -248,15 +261,97 @@ def test_digits_are_all_of_scikit_learns_and_every_fifth_of_each_class_is_the_te
     assert dataset.fingerprint == FINGERPRINTS["digits"]
 
 
-@pytest.mark.parametrize("found", [None, ModuleSpec("sklearn", None)], ids=["absent", "a folder of that name"])
-def test_digits_without_scikit_learn_say_what_to_install(monkeypatch, found):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
-    with pytest.raises(UserError, match=r"^dataset: .*pip install scikit-learn$"):
-        load("digits", "", "")
+@pytest.mark.parametrize("name", ["fashion_mnist", "mnist", "kmnist"])
+def test_addresses_and_sums_are_those_that_tensorflow_datasets_registers(name):
+    registry = Path(importlib.util.find_spec("tensorflow_datasets").origin).parent
+    files = [*registry.glob(f"url_checksums/{name}.txt"), *registry.glob(f"**/{name}/checksums.tsv")]
+    lines = [line.split() for file in files for line in file.read_text().splitlines()]
+    registered = {url: (int(size), sha256) for url, size, sha256, *_ in lines}
+    ours = PUBLISHED[name]
+    assert sum(registered[ours.url + file][0] for file in ours.sha256) == ours.num_bytes
+    assert {file: registered[ours.url + file][1] for file in ours.sha256} == ours.sha256
+
+
+def test_mnist1d_is_the_published_one():
+    """Values of mnist1d_data.pkl of github.com/greydanus/mnist1d, and statistics of all its 5,000 signals."""
+    dataset = load("mnist1d", "", "")
+    (test, test_labels), train = load_test(dataset), dataset.train_images
+    assert (train.shape, test.shape, dataset.scale) == ((4000, 40), (1000, 40), 1)
+    np.testing.assert_allclose(train[0, :4], MNIST1D["first"], atol=2e-6)
+    np.testing.assert_allclose(test[-1, -4:], MNIST1D["last"], atol=2e-6)
+    assert dataset.train_labels[:10].tolist() == [2, 6, 4, 5, 6, 6, 6, 0, 3, 1]
+    assert np.bincount(dataset.train_labels).tolist() == [398, 396, 411, 394, 394, 402, 401, 404, 402, 398]
+    assert np.bincount([*dataset.train_labels, *test_labels]).tolist() == [500] * 10
+    signals = np.concatenate([train, test]).astype(float)
+    found = [signals.mean(), signals.std(), abs(signals).mean(), (signals**3).mean(), (signals**4).mean()]
+    np.testing.assert_allclose(found, [0, 1, 0.7415809, -0.0656305, 4.4016450], atol=1e-6)
+    assert (signals[:, 1:] * signals[:, :-1]).mean() == pytest.approx(0.8147926, abs=1e-6)
+
+
+@pytest.fixture
+def npz(tmp_path):
+    """Loads an .npz file of these arrays."""
+
+    def load_npz(**arrays):
+        np.savez(tmp_path / "own.npz", **arrays)
+        return load(str(tmp_path / "own.npz"), "", "")
+
+    return load_npz
+
+
+def test_an_npz_file_is_its_four_arrays(npz):
+    arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), ARRAYS.values(), strict=True))
+    dataset = npz(**arrays, unrelated=np.zeros(3))
+    assert_is(dataset, ARRAYS)
+    assert dataset.image_shape == (6, 6)
+    assert dataset.scale == 255
+
+
+def test_an_npz_file_without_a_test_set_tests_on_every_fifth_of_each_class(npz):
+    y = np.random.default_rng(0).permutation(np.repeat(["a", "b", "c"], [23, 10, 4]))
+    x = np.arange(len(y), dtype=float)[:, None]
+    dataset = npz(x_train=x, y_train=y)
+    test, labels = load_test(dataset)
+    for index, label in enumerate("abc"):
+        rows = np.flatnonzero(y == label)
+        np.testing.assert_array_equal(test[labels == index, 0], rows[4::5])
+        np.testing.assert_array_equal(
+            dataset.train_images[dataset.train_labels == index, 0], np.delete(rows, slice(4, None, 5))
+        )
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"x": np.ones((2, 2))}, r"it lacks x_train; there is x; needed are x_train, y_train, x_test, y_test"),
+        ({"x_train": np.ones((2, 2))}, "it lacks y_train"),
+        ({"x_train": np.full((2, 2), np.nan), "y_train": [0, 1]}, "x_train: holds NaN"),
+        ({"x_train": np.ones((2, 2)), "y_train": [1, 1]}, "y_train: every label is 1"),
+        (
+            {"x_train": np.ones((2, 2)), "y_train": [0, 1], "x_test": np.ones((1, 3)), "y_test": [0]},
+            "x_test: 3 features",
+        ),
+        ({"x_train": np.ones((2, 2)), "y_train": [0, 1], "x_test": np.ones((1, 2))}, "x_test: given without y_test"),
+        ({"x_train": np.array([[{}], [{}]]), "y_train": [0, 1]}, "is no .npz file that can be read: Object arrays"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_bad_npz_file_is_one_line(npz, arrays, says):
+    with pytest.raises(UserError, match=f"^dataset: '[^\n]*own.npz':? {says}[^\n]*$"):
+        npz(**arrays)
+
+
+def test_a_file_that_is_no_npz_file_is_one_line(tmp_path):
+    for content in (b"", b"PK\x03\x04 torn", b"nothing of the kind"):
+        (tmp_path / "own.npz").write_bytes(content)
+        with pytest.raises(UserError, match=r"^dataset: [^\n]*own.npz' is no .npz file that can be read: [^\n]*$"):
+            load(str(tmp_path / "own.npz"), "", "")
+    with pytest.raises(UserError, match=r"^dataset: 'other.npz': there is no such file$"):
+        load("other.npz", "", "")
 
 
 def test_figures_are_not_mirrored_and_clothes_are():
-    for name in ("mnist", "digits"):
+    for name in ("mnist", "kmnist", "digits"):
         with pytest.raises(UserError, match=f"^augment_flip: .*{name}"):
             check_mirrored(name)
     check_mirrored("fashion_mnist")

@@ -200,6 +200,19 @@ NO_IMAGES = {
 }
 
 
+def test_a_folder_stands_for_the_pictures_in_it(tmp_path):
+    for name, value in (("b.png", 20), ("a.PNG", 10), ("c.jpeg", 30), ("notes.txt", 0), ("below", 0)):
+        if name == "below":
+            (tmp_path / name).mkdir()
+        elif name == "notes.txt":
+            (tmp_path / name).write_text("x")
+        else:
+            Image.fromarray(np.full(SHAPE, value, np.uint8)).save(tmp_path / name)
+    names, pixels = read((str(tmp_path),), SHAPE, 255)
+    assert names == [str(tmp_path / name) for name in ("a.PNG", "b.png", "c.jpeg")]
+    np.testing.assert_array_equal(pixels[:, 0], [10, 20, 30])
+
+
 @pytest.mark.filterwarnings("ignore:overflow", "ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", [*NO_IMAGES, "folder.npy", ".", "none.png", "none.npy"])
 def test_a_file_that_is_no_image_is_one_line(tmp_path, capsys, name):

@@ -4,10 +4,13 @@ import ast
 import doctest
 import importlib
 import re
+import runpy
 from pathlib import Path
 
 import jax
 import pytest
+
+from mlp_jax.runs.defaults import get_config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(page for page in (ROOT / "docs").glob("**/*.md") if "_build" not in page.parts)
@@ -123,3 +126,9 @@ def test_the_page_of_the_house_has_every_file_as_it_says_it_of_itself():
     }
     rows = re.findall(r"^\| `([\w/]+\.py)` \| (.+) \|$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
     assert dict(rows) == said
+
+
+def test_the_page_of_the_fields_has_them_all_as_they_are_declared():
+    page = (ROOT / "docs/fields.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE)) == set(get_config())
+    assert page == runpy.run_path(str(ROOT / "docs/fields.py"))["page"](), "python docs/fields.py writes it anew"

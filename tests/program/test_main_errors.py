@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mlp_jax import cli
+from mlp_jax.data import download
 from mlp_jax.errors import Diverged, Interrupted, UserError
 from mlp_jax.runs.config import complete, write
 from tests.shared.idx_files import make_arrays, write_idx_folder
@@ -29,6 +30,7 @@ def prepare() -> None:
     for name in ("nothing", "no_archives", "run", "cut_run", "pipe"):
         Path(name).mkdir()
     Path("broken.py").write_text("def get_config(:")
+    Path("wandb.yaml").write_text("learning_rate: 0.1")
     right = {"dataset": "digits", "sweep": {"method": "grid", "parameters": {"seed": {"values": [1]}}}}
     Path("sweep.py").write_text(f"def get_config(): return {right}")
     write(complete({}), Path("run"))
@@ -60,7 +62,8 @@ FLAGS = [
 ]
 FIELDS = [
     (["--config.lerning_rate=1"], "'lerning_rate' did you mean learning_rate?"),
-    (["--config.lr=1"], "'lr' learning_rate"),
+    (["--config.lr=-1"], "learning_rate -1.0 above 0"),
+    (["--config.n_layers=1"], "'n_layers' did you mean hidden_sizes?"),
     (["--config.seed.x=1"], "'seed.x' does not exist"),
     (["--config.__class__=1"], "'__class__' does not exist"),
     (["--config.sweep.method=grid"], "'sweep.method' does not exist"),
@@ -104,6 +107,8 @@ FILES = [
     (["--config=brokn.py"], "'brokn.py' did you mean broken.py?"),
     ([f"--config={ROOT}/configs/assigment.py"], "assigment.py did you mean assignment.py?"),
     (["--config=nothing"], "'nothing'"),
+    (["--config=sweep"], "'sweep' did you mean sweep.py?"),
+    (["--config=wandb.yaml"], "wandb.yaml no sweep of W&B's"),
     (["--config.dataset=fashion_mist"], "dataset 'fashion_mist' did you mean fashion_mnist?"),
     (["--config.dataset=./nowhere"], "dataset nowhere"),
     (["--config.dataset=./file"], "dataset file"),
@@ -112,12 +117,23 @@ FILES = [
     (["--config.fallback_dataset=digit"], "fallback_dataset 'digit' did you mean digits?"),
     (["--config=sweep.py", "--config.sweep.method=gird"], "sweep.method 'gird' did you mean grid?"),
     (["--config=sweep.py", "--config.sweep.run_cap=many"], "sweep.run_cap 'many' a whole number"),
+    (["--config=sweep.py", "--config.sweep.bach=2"], "'sweep.bach' did you mean sweep.batch?"),
+    (
+        ["--config=sweep.py", "--config.sweep.parameters.lerning_rate.value=2"],
+        "'lerning_rate' did you mean learning_rate?",
+    ),
     (["--config=sweep.py", "--config.sweep=3"], "'sweep' only its parts"),
     (["--config=sweep.py", "--config.storage=mysql://me:hunter2@host/db"], "storage 'mysql' postgresql"),
     (["--config=sweep.py", "--config.storage=postgresql://me:hunter2@127.0.0.1:1/db"], "storage reached"),
 ]
 WORKDIRS = [
-    (["--mode=evaluate"], "--workdir '' config.json"),
+    (["--mode=evaluate"], "--workdir --mode=evaluate needs the folder --workdir=DIR"),
+    (["--mode=evaluate", "--workdir=run", "--config.hidden_sizes=64"], "'hidden_sizes' --mode=evaluate evaluate_split"),
+    (["--mode=evaluate", "--workdir=run", "--config.lr=1"], "'learning_rate' --mode=evaluate dataset"),
+    (["--mode=evaluate", "--workdir=run", "--config.evaluate_spilt=val"], "did you mean evaluate_split?"),
+    (["--mode=predict", "--workdir=run", "--inputs=file", "--config.dataset=mnist"], "'dataset' --mode=predict"),
+    (["--mode=best", "--workdir=run", "--config.num_epochs=3"], "'num_epochs' --mode=best data_dir resume"),
+    (["--mode=report", "--workdir=run", "--config.seed=3"], "'seed' --mode=report budget"),
     (["--mode=report", "--workdir=file"], "--workdir 'file' config.json"),
     (["--mode=best", "--workdir=nowhere"], "--workdir 'nowhere' config.json"),
     (["--mode=predict", "--workdir=nothing", "--inputs=file"], "--workdir 'nothing' config.json"),
@@ -309,12 +325,25 @@ def test_a_config_file_on_a_resume_counts_as_a_changed_config(folder):
 def test_the_name_of_a_new_workdir_is_its_own(folder, monkeypatch):
     monkeypatch.setattr("time.strftime", lambda form: "20260101-120000")
     name = "fashion_mnist-adam-hl_3-sz_128-bs_32-ac_relu-20260101-120000"
-    config = complete({})
-    with cli.new_workdir(config) as first, cli.new_workdir(config) as second:
+    config = complete({"data_dir": "nowhere"})
+    with cli.new_workdir(config, "fashion_mnist") as first, cli.new_workdir(config, "fashion_mnist") as second:
         assert [str(first), str(second)] == [f"runs/{name}", f"runs/{name}-2"]
         assert first.is_dir()
         (second / "config.json").write_text("{}")
     assert os.listdir("runs") == [f"{name}-2"]  # the one that stayed empty is gone
+
+
+def test_a_run_that_fell_back_is_in_a_folder_named_after_what_it_trained_on(folder, monkeypatch):
+    def unreachable(*arguments: object) -> None:
+        raise download.Unreachable("no network")
+
+    monkeypatch.setattr(download, "fetch", unreachable)
+    config = complete({"data_dir": "nowhere", "hidden_sizes": (4,), "num_epochs": 1})
+    cli.train(config)
+    (made,) = os.listdir("runs")
+    assert made.startswith("digits-adam-hl_1-sz_4-bs_32-ac_relu-ep_1-")
+    assert json.loads(Path("runs", made, "summary.json").read_text())["dataset"] == "digits"
+    assert json.loads(Path("runs", made, "config.json").read_text())["dataset"] == "fashion_mnist"
 
 
 @pytest.mark.parametrize(

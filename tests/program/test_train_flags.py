@@ -77,8 +77,8 @@ def test_the_spellings_people_use(given, field, value):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("-o adamw", "-o 'adamw' nadam"),
-        ("-a relue", "-a did you mean relu"),
+        ("-o adamw", "-o 'adamw' nag, rmsprop"),
+        ("-a relue", "-a did you mean ReLU"),
         ("-b many", "-b many whole number"),
         ("-e 0", "-e 0 whole number from 1"),
         ("-lr -1", "-lr above 0"),
@@ -93,8 +93,8 @@ def test_the_spellings_people_use(given, field, value):
         ("--learnig_rate 1", "--learnig_rate"),
         ("stray", "stray"),
         ("-beta1 1", "-beta1"),
-        ("-w_i orthogonal", "-w_i 'orthogonal' xavier"),
-        ("-l hinge", "-l 'hinge'"),
+        ("-w_i orthogonal", "-w_i 'orthogonal' Xavier"),
+        ("-l hinge", "-l 'hinge' mean_squared_error"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_flag(given, words, capsys, tmp_path, monkeypatch):

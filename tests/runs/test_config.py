@@ -20,6 +20,7 @@ from mlp_jax.runs.config import (
     changed_fields,
     check,
     check_resume,
+    checked,
     complete,
     fingerprint,
     folder_name,
@@ -35,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 # fields -> (values allowed, values refused)
 RULES: dict[str, tuple[list, list]] = {
-    "dataset": (["mnist", "digits", "/some/folder", "~/x"], ["", "fashion", "MNIST", "a\0b", None, 3]),
+    "dataset": (["mnist", "digits", "/some/folder", "~/x"], ["", "fashion", "a\0b", None, 3]),
     "fallback_dataset": (["", "mnist", "/some/folder"], ["nist", False]),
     "data_dir": (["/data"], ["", 1, "a\nb"]),
     "wandb_project wandb_entity": (["x", ""], [1, "a\tb", None]),
@@ -75,16 +76,16 @@ RULES: dict[str, tuple[list, list]] = {
     ),
     "activation": (
         ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "swish"],
-        ["ReLU", "", "softplus", 0],
+        ["", "softplus", 0],
     ),
-    "init": (["random", "xavier", "he", "zeros"], ["Xavier", "glorot", ""]),
-    "loss": (["cross_entropy", "mse"], ["MSE", "mean_squared_error", ""]),
+    "init": (["random", "xavier", "he", "zeros"], ["orthogonal", ""]),
+    "loss": (["cross_entropy", "mse"], ["hinge", ""]),
     "norm": (["none", "layer"], ["batch", "", True]),
-    "optimizer": (["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"], ["SGD", "nag", "adamw", ""]),
+    "optimizer": (["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"], ["adamw", ""]),
     "schedule": (["constant", "step", "exponential", "cosine"], ["linear", ""]),
     "gradient": (["autodiff", "backprop"], ["jax", ""]),
     "precision": (["float32", "tf32", "bfloat16", "float64"], ["float16", "fp32", ""]),
-    "evaluate_split": (["test", "validation", "train"], ["", "val"]),
+    "evaluate_split": (["test", "validation", "train"], ["", "all"]),
     "resume": (["strict", "changed", "never"], ["", "yes"]),
     "tracker": (["none", "wandb", "tensorboard", "trackio"], ["", "mlflow"]),
 }
@@ -107,6 +108,51 @@ def test_what_a_field_allows(field):
     for value in refused:
         with pytest.raises(UserError, match=rf"^{field}: .{{1,500}}$"):
             check(field, value)
+
+
+@pytest.mark.parametrize(
+    ("field", "theirs", "ours"),
+    [
+        *(("activation", text, "relu") for text in ("ReLU", "RELU", "relu")),
+        *(("activation", text, "leaky_relu") for text in ("LeakyReLU", "leaky-relu")),
+        *(("init", text, "xavier") for text in ("Xavier", "glorot", "Glorot uniform")),
+        *(("optimizer", text, "nesterov") for text in ("nag", "NAG", "Nesterov")),
+        *(("optimizer", text, ours) for text, ours in (("Adam", "adam"), ("SGD", "sgd"), ("RMSProp", "rmsprop"))),
+        *(("loss", text, "mse") for text in ("MSE", "mean_squared_error")),
+        *(("evaluate_split", text, "validation") for text in ("val", "Validation")),
+        ("dataset", "MNIST", "mnist"),
+        ("fallback_dataset", "Digits", "digits"),
+    ],
+)
+def test_spellings_of_other_systems_are_understood_wherever_a_config_comes_from(field, theirs, ours):
+    assert complete({field: theirs})[field] == ours
+    assert override(default.get_config(), [(field, theirs)])[field] == ours
+
+
+def test_a_folder_that_has_the_name_of_a_dataset_in_another_case_is_that_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "MNIST").mkdir()
+    assert check("dataset", "MNIST") == str(tmp_path / "MNIST")
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "text", "value"),
+    [
+        ("lr", "learning_rate", "0.5", 0.5),
+        ("epochs", "num_epochs", "3", 3),
+        ("Batch-Size", "batch_size", "8", 8),
+        ("weight_init", "init", "Xavier", "xavier"),
+        ("activation_function", "activation", "ReLU", "relu"),
+    ],
+)
+def test_names_of_other_systems_are_understood_on_the_command_line(name, field, text, value):
+    assert override(default.get_config(), [(name, text)]) == changed(**{field: value})
+
+
+@pytest.mark.parametrize("name", ["num_layers", "n_layers", "hidden_size", "width"])
+def test_depth_and_width_alone_are_led_to_the_field_that_has_both(name):
+    with pytest.raises(UserError, match=rf"'{name}' does not exist; did you mean hidden_sizes\?"):
+        override(default.get_config(), [(name, "3")])
 
 
 def test_the_default_config_and_every_committed_one_are_valid():
@@ -176,9 +222,91 @@ def test_a_sweep_config_takes_overrides_of_nested_fields():
     assert config.sweep.parameters["items"].value == 4
     assert config.storage == "postgresql://host/db"
     validate(config)
-    for field, text in [("sweep", "{}"), ("sweep.method.x", "1"), ("sweep.run_cup", "1"), ("sweep.metric", "{}")]:
+    for field, text in [
+        ("batch", "2"),
+        ("sweep", "{}"),
+        ("sweep.parameters.seed", "3"),
+        ("sweep.method.x", "1"),
+        ("sweep.run_cup", "1"),
+        ("sweep.metric", "{}"),
+    ]:
         with pytest.raises(UserError, match=field):
             override(config, [(field, text)])
+
+
+def test_every_key_of_the_dialect_may_be_given_though_the_dictionary_does_not_have_it():
+    pairs = [
+        ("sweep.batch", "2"),
+        ("sweep.name", "mine"),
+        ("sweep.metric.name", "val/loss"),
+        ("sweep.metric.goal", "minimize"),
+        ("sweep.metric.target", "0.1"),
+        *((f"sweep.early_terminate.{key}", text) for key, text in (("type", "hyperband"), ("min_iter", "2"))),
+        *((f"sweep.early_terminate.{key}", text) for key, text in (("eta", "2"), ("strict", None))),
+        *((f"sweep.parameters.weight_decay.{key}", text) for key, text in (("min", "0"), ("max", "0.5"), ("q", "0.1"))),
+        ("sweep.parameters.weight_decay.distribution", "q_uniform"),
+        ("sweep.parameters.learning_rate.min", "1"),
+        ("sweep.parameters.learning_rate.min", "0.5"),
+        ("sweep.parameters.net.parameters.act.values", "relu,tanh"),
+        ("sweep.parameters.items.value", "x"),
+    ]
+    pasted = {"method": "random", "parameters": {"learning_rate": {"min": 1, "max": 2}, "items": {"value": 3}}}
+    sweep = override(complete({"sweep": pasted}), pairs).sweep.to_dict()
+    assert sweep == {
+        "method": "random",
+        "batch": 2,
+        "name": "mine",
+        "metric": {"name": "val/loss", "goal": "minimize", "target": 0.1},
+        "early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 2.0, "strict": True},
+        "parameters": {
+            "learning_rate": {"min": 0.5, "max": 2},
+            "items": {"value": "x"},
+            "weight_decay": {"min": 0, "max": 0.5, "q": 0.1, "distribution": "q_uniform"},
+            "net": {"parameters": {"act": {"values": ("relu", "tanh")}}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"learning_rat": 0.1}, "'learning_rat' does not exist; did you mean learning_rate"),
+        ({"optimizer": "adamw"}, "optimizer: 'adamw'"),
+        ({"learning_rate": -1.0}, "learning_rate: -1.0"),
+        ({"early_stopping": 3, "val_fraction": 0.0}, "early_stopping: 3"),
+    ],
+)
+def test_a_config_that_was_changed_in_python_is_checked_as_one_from_a_file(change, words):
+    config = default.get_config()
+    config.update(change)
+    with pytest.raises(UserError, match=words):
+        checked(config)
+
+
+YAML = """
+program: train.py
+method: random
+metric: {name: val_acc, goal: maximize}
+early_terminate: {type: hyperband, min_iter: 2}
+parameters:
+  config.learning_rate: {values: [1e-3, 0.01, 1.5E-2]}
+  epochs: {value: 2}
+  optimizer: {values: [Adam, nag]}
+command: ["${env}", python, "${program}", "--config.dataset=digits", "--config.tracker=wandb", "${args}"]
+"""
+
+
+def test_a_sweep_in_wandbs_own_yaml_is_a_config(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(YAML)
+    config = load(path)
+    assert (config.dataset, config.tracker) == ("digits", "none")
+    assert config.sweep.parameters.learning_rate["values"] == (0.001, 0.01, 0.015)
+    assert config.sweep.early_terminate.to_dict() == {"type": "hyperband", "min_iter": 2}
+    for text, words in (("method: [", "ParserError"), ("learning_rate: 1", "no sweep of W&B's"), ("", "no sweep")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=rf"sweep\.yaml: .*{words}"):
+            load(path)
 
 
 def test_a_config_file_of_a_few_fields_gets_the_defaults_and_leaves_no_bytecode(tmp_path):
@@ -308,6 +436,11 @@ def test_a_changed_sweep_is_named_by_its_part_and_may_get_more_trials():
         ({"hidden_sizes": (), "optimizer": "sgd"}, "fashion_mnist-sgd-hl_0-bs_32-ac_relu"),
         ({"dataset": "/data/my own: digits/"}, "my_own_digits-adam-hl_3-sz_128-bs_32-ac_relu"),
         ({"dataset": "/"}, "data-adam-hl_3-sz_128-bs_32-ac_relu"),
+        (
+            {"learning_rate": 0.01, "init": "xavier", "loss": "mse", "weight_decay": 5e-4, "data_dir": "/x"},
+            "fashion_mnist-adam-hl_3-sz_128-bs_32-ac_relu-ls_mse-in_xavier-lr_0.01-wd_0.0005",
+        ),
+        ({"stratified": True, "mesh": "data:2"}, "fashion_mnist-adam-hl_3-sz_128-bs_32-ac_relu-stratified_True"),
     ],
 )
 def test_the_name_of_a_run(changes, name):
@@ -317,6 +450,10 @@ def test_the_name_of_a_run(changes, name):
 def test_no_name_is_too_long_for_a_folder_or_leaves_it():
     long = complete({"dataset": "/x/" + "é" * 200, "hidden_sizes": list(range(1000, 1500))})
     assert len(folder_name(long).encode()) < 230
+    numbers = [field for field, value in default.get_config().items() if type(value) is float]
+    assert folder_name(complete(dict.fromkeys(numbers, 0.123456))).endswith("-etc")
+    assert len(folder_name(complete(dict.fromkeys(numbers, 0.123456))).encode()) < 230
+    assert folder_name(complete({}), "digits") == "digits-adam-hl_3-sz_128-bs_32-ac_relu"
     assert folder_name(sweep_config()) == "fashion_mnist-sweep_random"
     odd = override(sweep_config(), [("sweep.method", "../../x")])
     assert "/" not in folder_name(odd)

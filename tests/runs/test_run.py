@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from functools import partial
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 
@@ -96,6 +97,20 @@ def test_a_finished_run_does_nothing_again(finished, data, monkeypatch, capsys):
     assert "is finished" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("field", "value"), [("learning_rat", 0.1), ("optimizer", "adamw"), ("learning_rate", -1.0)])
+@pytest.mark.parametrize("entry", ["runs.run", "sweeps.sweep", "questions.answer_all"])
+def test_a_config_changed_in_python_is_refused_before_a_folder_is_made(entry, field, value, data, tmp_path):
+    config = config_for(data)
+    if entry == "sweeps.sweep":
+        config.sweep = {"method": "grid", "parameters": {"learning_rate": {"values": [0.1, 0.2]}}}
+    if entry == "questions.answer_all":
+        config.update({"experiments": ("losses",), "budget": "quick", "num_epochs": 10})
+    config[field] = value
+    with pytest.raises(UserError, match=field):
+        import_module(f"mlp_jax.{entry}").run(config, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
 def test_the_last_line_names_the_report_and_a_run_at_chance_gets_a_hint(data, tmp_path, capsys):
     run(config_for(data, num_epochs=1, init="zeros"), tmp_path / "run")
     said = capsys.readouterr()
@@ -119,14 +134,12 @@ def plain_and_permuted(tmp_path_factory):
     """Two runs with pictures that differ in the test labels alone."""
     permuted = make_arrays()
     permuted["t10k-labels"] = np.random.default_rng(5).permutation(permuted["t10k-labels"])
-    folders = []
+    patterns, folders = tmp_path_factory.mktemp("labels") / "patterns", []
     for arrays in (make_arrays(), permuted):
-        folders.append(tmp_path_factory.mktemp("labels"))
-        write_idx_folder(folders[-1] / "patterns", arrays)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(folders[-1])  # so that both configs name the same folder
-            run(config_for(Path("patterns"), num_epochs=6, learning_rate=0.01), Path("run"))
-    return [folder / "run" for folder in folders]
+        write_idx_folder(patterns, arrays)
+        folders.append(tmp_path_factory.mktemp("of_labels") / "run")
+        run(config_for(patterns, num_epochs=6, learning_rate=0.01), folders[-1])
+    return folders
 
 
 def test_the_test_set_is_out_of_reach(plain_and_permuted):

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from configs import default
@@ -31,24 +32,40 @@ def space(method: str = "random", **sweep: object) -> Space:
     return parse(given | sweep, default.get_config())
 
 
-def outcome(study: Study, trial: Trial) -> Outcome:
-    """A metric that follows from the parameters and comes nearer to its last value each epoch; one in nine diverges."""
-    digest = hashlib.sha256(json.dumps(trial.params, sort_keys=True).encode()).digest()
-    last = math.nan if digest[0] % 9 == 0 else digest[1] / 255
-    history: list[float] = []
-    for epoch in range(1, trial.params["num_epochs"] + 1):
-        history.append(last * epoch / 4)
-        if study.should_stop(trial, history):
-            return Outcome(history[-1], True, history, {"epochs": epoch})
-    return Outcome(history[-1], False, history, {"epochs": len(history)})
+def curve(params: dict) -> tuple[list[float], bool]:
+    """A metric that follows from the parameters and comes nearer to its last value each epoch; one in nine diverges.
+
+    Returns it, up to the last epoch before it diverged, and whether it did.
+    """
+    digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).digest()
+    sound = digest[2] % params["num_epochs"] if digest[0] % 9 == 0 else params["num_epochs"]
+    return [digest[1] / 255 * epoch / 4 for epoch in range(1, sound + 1)], sound < params["num_epochs"]
+
+
+def outcomes(study: Study, trials: Sequence[Trial]) -> list[tuple[Trial, Outcome]]:
+    """What comes of trials of a batch, epoch by epoch, as a sweep trains them."""
+    active, ended, histories = list(trials), [], {}
+    for epoch in range(1, 5):
+        for trial in list(active):
+            values, diverged = curve(trial.params)
+            histories[trial.number] = history = values[:epoch]
+            if epoch > len(values) or (epoch == len(values) and not diverged):
+                active.remove(trial)
+                value = math.nan if diverged else history[-1]
+                ended.append((trial, Outcome(value, False, history, {"epochs": len(history)})))
+        for trial in [trial for trial in active if trial.number in study.to_stop(epoch, histories)]:
+            active.remove(trial)
+            history = histories[trial.number]
+            ended.append((trial, Outcome(history[-1], True, history, {"epochs": epoch})))
+    return ended
 
 
 def run(study: Study, pause: float = 0.0) -> Study:
     """To the end, as a sweep would; a trial takes `pause` seconds."""
     while not study.finished():
-        for trial in study.ask():
+        for told in outcomes(study, study.ask()):
             time.sleep(pause)
-            study.tell([(trial, outcome(study, trial))])
+            study.tell([told])
         if pause:
             time.sleep(0.05)
     return study

@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
             "method": "random",
             "batch": 6,
             "run_cap": 60,
+            "early_terminate": {"type": "hyperband", "min_iter": 5},
             "parameters": {
                 "learning_rate": {"values": [round(0.001 * 1.5**n, 6) for n in range(12)]},
                 "momentum": {"values": [0.0, 0.5, 0.9]},

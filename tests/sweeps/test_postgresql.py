@@ -13,7 +13,7 @@ from benchmarks.workers import measure, postgresql, server_programs
 from mlp_jax.errors import UserError
 from mlp_jax.sweeps import journal
 from mlp_jax.sweeps.study import Outcome, open_study
-from tests.shared.studies import EARLY, WIDE, outcome, run, space, start
+from tests.shared.studies import EARLY, WIDE, outcomes, run, space, start
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +34,8 @@ def test_one_worker_killed_anywhere_leaves_the_same_study_as_in_a_journal(method
     chance = random.Random(0)
     while not (study := open_study(search, tmp_path, server, seed=7)).finished():
         while trials := study.ask():
-            told = trials[: chance.randrange(6)]
-            study.tell([(trial, outcome(study, trial)) for trial in told])
+            told = outcomes(study, trials)[: chance.randrange(6)]
+            study.tell(told)
             if len(told) < len(trials):
                 break
         else:

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -22,7 +23,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.sweeps import journal
 from mlp_jax.sweeps.space import Space
 from mlp_jax.sweeps.study import Outcome, open_study
-from tests.shared.studies import EARLY, SMALL, WIDE, outcome, run, space, start
+from tests.shared.studies import EARLY, SMALL, WIDE, curve, outcomes, run, space, start
 
 METHODS = ("grid", "random", "bayes")
 
@@ -58,14 +59,16 @@ def test_a_study_ends_with_as_many_different_trials_as_there_are(method, tmp_pat
     assert study.ask() == []
 
 
+@pytest.mark.parametrize("early", [None, EARLY])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_larger_cap_goes_on_to_what_it_would_have_been_from_the_start(method, tmp_path):
+def test_a_larger_cap_goes_on_to_what_it_would_have_been_from_the_start(method, early, tmp_path):
     for name, caps in (("raised", (10, 17)), ("whole", (17,))):
         (tmp_path / name).mkdir()
         for cap in caps:
-            study = run(open_study(space(method, run_cap=cap), tmp_path / name))
+            study = run(open_study(space(method, run_cap=cap, early_terminate=early), tmp_path / name))
             assert len(study.trials()) == cap
-    assert study.trials() == open_study(space(method, run_cap=17), tmp_path / "raised").trials()
+    again = open_study(space(method, run_cap=17, early_terminate=early), tmp_path / "raised")
+    assert study.trials() == again.trials()
 
 
 def test_what_a_trial_and_a_row_hold(tmp_path):
@@ -124,6 +127,7 @@ def test_optuna_reads_what_is_written_and_a_diverged_trial_has_the_worst_value(t
     rows = run(study).trials()
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
     trials = optuna.load_study(study_name="mine", storage=storage).trials
+    trials.sort(key=lambda trial: trial.user_attrs["index"])  # from the order in which they ended
     assert [trial.value for trial in trials[:4]] == [0.5, 0.1, 0.3, 0.3]
     states = {"finished": "COMPLETE", "diverged": "COMPLETE", "pruned": "PRUNED"}
     assert {row["status"] for row in rows} == set(states)
@@ -140,11 +144,9 @@ def test_test_accuracy_is_out_of_reach_of_search_pruning_and_best(tmp_path):
         (tmp_path / name).mkdir()
         study = open_study(space("bayes", early_terminate=EARLY), tmp_path / name)
         while not study.finished():
-            for trial in study.ask():
-                told = outcome(study, trial)
+            for trial, told in outcomes(study, study.ask()):
                 accuracy = (trial.number * sign) % 20 / 20 if sign else None
-                told = Outcome(told.value, told.pruned, told.history, told.result, accuracy)
-                study.tell([(trial, told)])
+                study.tell([(trial, replace(told, test_accuracy=accuracy))])
         found.append((study.trials(), study.best(), study.importance()))
         wanted = {number: (number * sign) % 20 / 20 for number in range(20)} if sign else {}
         assert study.test_accuracies() == wanted
@@ -161,23 +163,66 @@ def test_stopping_does_not_depend_on_the_order_in_which_lanes_get_there(tmp_path
         (tmp_path / name).mkdir()
         study = open_study(space("bayes", early_terminate=EARLY), tmp_path / name)
         while not study.finished():
-            for trial in study.ask()[::order]:
-                study.tell([(trial, outcome(study, trial))])
+            for told in outcomes(study, study.ask()[::order])[::order]:
+                study.tell([told])
         results.append(study.trials())
     assert results[0] == results[1]
     assert 2 <= sum(row["status"] == "pruned" for row in results[0]) <= 12
 
 
-def test_a_trial_is_compared_with_earlier_batches_at_the_brackets(tmp_path):
+def test_a_trial_is_compared_at_the_brackets_with_those_of_lower_number(tmp_path):
     study = open_study(space("grid", early_terminate=EARLY), tmp_path)
-    assert not any(study.should_stop(trial, [0.0]) for trial in study.ask())
-    study.tell([(trial, Outcome(0.5, history=(0.1, 0.2, 0.3, math.nan))) for trial in study.ask()])
-    later = study.ask()[0]
-    assert study.should_stop(later, [0.05])
-    assert study.should_stop(later, [0.05, 0.1])
-    assert not study.should_stop(later, [0.15])
-    assert not study.should_stop(later, [0.05, 0.1, 0.1])  # no bracket
-    assert not study.should_stop(later, [0.05, 0.1, 0.1, 0.1])  # none of the others had a number there
+    first = study.ask()
+    assert study.to_stop(1, {0: [0.1], 1: [0.3], 2: [0.2], 3: [0.05]}) == {3}  # the median of those up to it
+    study.tell([(trial, Outcome(0.5, history=(0.1, 0.2, 0.3, math.nan))) for trial in first])
+    assert [trial.number for trial in study.ask()] == [4, 5, 6, 7]
+    assert study.to_stop(1, {4: [0.05], 5: [0.15], 6: [0.1], 7: [0.01]}) == {4, 7}
+    assert study.to_stop(2, {4: [0.05], 5: [0.15, 0.1], 6: [0.1, 0.25]}) == {5}  # those at their end are not asked
+    assert study.to_stop(3, {4: [0.05, 0.1, 0.1]}) == set()  # no bracket
+    assert study.to_stop(4, {4: [0.05, 0.1, 0.1, 0.1]}) == set()  # none of the others had a number there
+
+
+def one_after_the_other(rows: list[dict]) -> list[str]:
+    """The status of each trial by W&B's rule with eta 2 and brackets 1, 2, 4, every one trained after the last."""
+    found, reached = [], {1: [], 2: [], 4: []}
+    for row in rows:
+        values, diverged = curve(row["parameters"])
+        end = row["parameters"]["num_epochs"]
+        for epoch in [epoch for epoch in reached if epoch <= len(values)]:
+            reached[epoch].append(values[epoch - 1])
+            place = sum(other > max(values[:epoch]) for other in reached[epoch])
+            if epoch < end and place > len(reached[epoch]) // 2:
+                found.append("pruned")
+                break
+        else:
+            found.append("diverged" if diverged else "finished")
+    return found
+
+
+@pytest.mark.parametrize("batch", [1, 4, 0])
+@pytest.mark.parametrize("method", ["grid", "random"])
+def test_trials_are_stopped_as_one_after_the_other_whatever_the_size_of_a_batch(method, batch, tmp_path):
+    rows = run(open_study(space(method, early_terminate=EARLY, batch=batch, run_cap=0), tmp_path)).trials()
+    statuses = [row["status"] for row in rows]
+    assert statuses == one_after_the_other(rows)
+    assert set(statuses) == {"finished", "pruned", "diverged"}
+
+
+def test_trials_of_one_batch_of_a_bayesian_search_stop_each_other(tmp_path):
+    rows = run(open_study(space("bayes", early_terminate=EARLY, batch=20), tmp_path)).trials()
+    assert [row["status"] for row in rows] == one_after_the_other(rows)
+
+
+def test_whoever_takes_a_batch_over_decides_as_the_dead_worker_would_have(tmp_path, clock):
+    dead, other = workers(tmp_path, space(early_terminate=EARLY, run_cap=8), "ab")
+    theirs, lost = other.ask(), dead.ask()
+    expected = outcomes(dead, lost)
+    dead.tell(expected[:1])
+    other.tell([(trial, Outcome(0.9, history=[0.9] * 4)) for trial in theirs])  # what the dead worker never saw
+    assert other.ask() == []
+    clock[0] += 61
+    again = outcomes(other, other.ask())
+    assert [told for told in again if told[0].number != expected[0][0].number] == expected[1:]
 
 
 # ---- a study killed and started again
@@ -190,10 +235,10 @@ def run_with_kills(search: Space, path: Path, kills: set[int]) -> list[dict]:
     while True:
         study = open_study(search, path, seed=7)
         while not study.finished() and next(steps) not in kills:
-            for trial in study.ask():
+            for told in outcomes(study, study.ask()):
                 if next(steps) in kills:
                     break
-                study.tell([(trial, outcome(study, trial))])
+                study.tell([told])
             else:
                 continue
             break
@@ -252,7 +297,7 @@ def test_workers_share_a_study_and_no_trial_is_lost_or_done_twice(method, scheme
         batches = [(study, study.ask()) for study in several]
         for study, trials in batches:
             asked += [trial.number for trial in trials]
-            study.tell([(trial, outcome(study, trial)) for trial in trials])
+            study.tell(outcomes(study, trials))
     assert sorted(asked) == list(range(20))
     rows = several[0].trials()
     assert rows == several[1].trials() == several[2].trials()
@@ -444,8 +489,8 @@ def after_flips(tmp_path: Path, flips: int, seed: int) -> int:
     whole = tmp_path / "whole"
     whole.mkdir()
     study = open_study(search, whole)
-    study.tell([(trial, outcome(study, trial)) for trial in study.ask()])
-    study.tell([(trial, outcome(study, trial)) for trial in study.ask()[:2]])
+    study.tell(outcomes(study, study.ask()))
+    study.tell(outcomes(study, study.ask())[:2])
     half = (whole / "study.journal").read_bytes()
     undisturbed = run(study).trials()
     chance, messages = random.Random(seed), []

@@ -1,7 +1,6 @@
 """A sweep from its dictionary to its files: trials are runs, nothing is lost, the test set stays out of reach."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax.errors import UserError
 from mlp_jax.files import workdir
+from mlp_jax.lanes.population import Member
 from mlp_jax.runs import run as runs
 from mlp_jax.runs.config import check
 from mlp_jax.sweeps import sweep
@@ -86,13 +86,15 @@ class _Killed(BaseException):
     pass
 
 
-SLOW_DEATHS = [pytest.param("random", call, marks=pytest.mark.slow) for call in (1, 4)]
+EARLY = {"type": "hyperband", "min_iter": 1, "eta": 2}
+SLOW_DEATHS = [pytest.param("random", call, {}, marks=pytest.mark.slow) for call in (1, 4)]
+SLOW_DEATHS += [pytest.param("random", call, EARLY, marks=pytest.mark.slow) for call in (1, 3, 4)]
 
 
-@pytest.mark.parametrize(("method", "call"), [*SLOW_DEATHS, ("bayes", 3)])
-def test_a_sweep_that_dies_and_goes_on_is_the_undisturbed_one(method, call, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("method", "call", "early"), [*SLOW_DEATHS, ("bayes", 3, {})])
+def test_a_sweep_that_dies_and_goes_on_is_the_undisturbed_one(method, call, early, data, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "TELL_SECONDS", 0.0)
-    config = config_for(data, method, batch=3)
+    config = config_for(data, method, batch=6 if early else 3, early_terminate=early)
     sweep.run(config, tmp_path / "whole")
     write, calls = workdir.write_jsonl, []
 
@@ -114,13 +116,8 @@ def test_the_test_set_is_out_of_reach_of_a_sweep(data, tmp_path):
     permuted = make_arrays()
     permuted["t10k-labels"] = np.random.default_rng(5).permutation(permuted["t10k-labels"])
     for name, arrays in (("plain", make_arrays()), ("permuted", permuted)):
-        write_idx_folder(tmp_path / name / "patterns", arrays)
-        here = Path.cwd()
-        os.chdir(tmp_path / name)
-        try:
-            sweep.run(config_for(Path("patterns"), report_test=name == "permuted"), Path("sweep"))
-        finally:
-            os.chdir(here)
+        write_idx_folder(tmp_path / "patterns", arrays)
+        sweep.run(config_for(tmp_path / "patterns", report_test=name == "permuted"), tmp_path / name / "sweep")
     plain, other = trials(tmp_path / "plain/sweep"), trials(tmp_path / "permuted/sweep")
     assert all("test/accuracy" not in row for row in plain)
     assert all(0 <= row.pop("test/accuracy") <= 1 for row in other)
@@ -143,15 +140,42 @@ def test_a_diverged_trial_is_marked_and_never_best(data, tmp_path):
     assert json.loads((tmp_path / "sweep/best.json").read_text())["parameters"]["learning_rate"] == 0.01
 
 
-def test_early_termination_ends_poor_trials_at_a_bracket(data, tmp_path):
+@pytest.mark.parametrize("batch", [0, 2])
+def test_early_termination_ends_poor_trials_at_a_bracket(batch, data, tmp_path, capsys):
     early = {"type": "hyperband", "min_iter": 2, "eta": 2}
-    config = config_for(data, "grid", 4, early_terminate=early, batch=2, num_epochs=3, hidden_sizes=(32,))
-    config.sweep.parameters = {"learning_rate": {"values": [0.03, 0.02, 1e-7, 1e-6]}}
+    config = config_for(data, "grid", 5, early_terminate=early, batch=batch, num_epochs=3, hidden_sizes=(32,))
+    config.sweep.parameters = {"learning_rate": {"values": [0.03, 0.02, 1e-7, 0.025, 1e-6]}}
     sweep.run(config, tmp_path / "sweep")
     rows = {row["parameters"]["learning_rate"]: row for row in trials(tmp_path / "sweep")}
-    assert [rows[rate]["status"] for rate in (0.03, 0.02)] == ["finished"] * 2
-    assert [rows[rate]["status"] for rate in (1e-7, 1e-6)] == ["pruned"] * 2
-    assert [rows[rate]["num_epochs"] for rate in (0.03, 0.02, 1e-7, 1e-6)] == [3, 3, 2, 2]
+    assert {rate: row["status"] == "pruned" for rate, row in rows.items()} == {rate: rate < 0.01 for rate in rows}
+    assert {rate: row["num_epochs"] for rate, row in rows.items()} == {rate: 2 if rate < 0.01 else 3 for rate in rows}
+    assert all(len(row["curve"]) == row["num_epochs"] for row in rows.values())
+    assert "; 2 of 5 trials stopped early" in capsys.readouterr().out
+
+
+def test_a_curve_is_the_validation_accuracies_or_the_loss_that_is_the_metric(data, tmp_path):
+    config = config_for(data, "grid", 1)
+    config.sweep.parameters = {"learning_rate": {"values": [0.01, 0.03]}}
+    names = {"train/accuracy": "val/accuracy", "val/loss": "val/loss"}
+    for number, (metric, logged) in enumerate(names.items()):
+        config.sweep.metric = {"name": metric}
+        sweep.run(config, tmp_path / f"sweep{number}")
+        (row,) = trials(tmp_path / f"sweep{number}")
+        alone = sweep.trial_config(config, row["parameters"] | {"mesh": "lanes:1"})
+        runs.run(alone, tmp_path / f"run{number}")
+        lines = (tmp_path / f"run{number}/metrics.jsonl").read_text().splitlines()
+        assert row["curve"] == [json.loads(line)[logged] for line in lines]
+
+
+def test_a_trial_that_shares_a_training_and_ends_before_it_diverges_has_finished(data):
+    figures = dict.fromkeys(("train/loss", "train/accuracy", "val/loss", "val/accuracy"), 0.5)
+    records = tuple({"epoch": epoch, "seconds": 0.1, **figures} for epoch in (1, 2))
+    member = Member(config_for(data), None, records, diverged=True)
+    space = sweep.parse(config_for(data).sweep.to_dict(), config_for(data), check)
+    short, long = (sweep._outcome(space, [member], epochs, pruned=False) for epochs in (1, 3))
+    assert (short.value, short.result["num_epochs"]) == (0.5, 1)
+    assert not np.isfinite(long.value)
+    assert long.history == long.result["curve"] == [0.5]  # up to the epoch before
 
 
 def test_seeds_are_one_more_axis(data, tmp_path):
