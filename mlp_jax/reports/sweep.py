@@ -58,7 +58,8 @@ def write_sweep_plots(workdir: str | Path, importance: Mapping[str, float | None
     coordinates = folder / "parallel_coordinates.png"
     sweep_plots.parallel_coordinates(sweep.trials, sweep.metric, coordinates, importance, sweep.larger)
     correlations = insights.correlations(sweep.trials)
-    sweep_plots.importance(correlations, importance, sweep.metric, folder / "importance.png")
+    chances = insights.chances(sweep.trials, sweep.larger)
+    sweep_plots.importance(correlations, importance, chances, sweep.metric, folder / "importance.png")
     sweep_plots.separators(sweep.trials, folder / "separators.png")
 
 

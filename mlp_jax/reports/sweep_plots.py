@@ -42,7 +42,9 @@ def history(trials: Sequence[Trial], metric: str, path: str | Path, larger_is_be
         plots.percent(axes.yaxis)
         if np.nanmin(scores[finished], initial=1) < insights.POOR:
             axes.axhline(insights.POOR, color=ORANGE, linewidth=1, linestyle=DASHED, zorder=1)
-            plots.note(axes, "65 %", (1, insights.POOR), (4, -3), xycoords=("axes fraction", "data"), color=ORANGE)
+            plots.note(
+                axes, "poor below\n65 %", (1, insights.POOR), (4, -3), xycoords=("axes fraction", "data"), color=ORANGE
+            )
     plots.dress(axes, "run, in the order of creation", metric, f"{len(finished):,} finished runs of {len(trials):,}")
     if len(finished) or lost.any():
         plots.legend(axes, handlelength=1.8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, borderaxespad=0.1)
@@ -100,18 +102,27 @@ def _columns(axes: "Axes", names: Sequence[str], values: Sequence[float], colors
 
 
 def importance(
-    correlations: Mapping[str, float | None], importances: Mapping[str, float | None], metric: str, path: str | Path
+    correlations: Mapping[str, float | None],
+    importances: Mapping[str, float | None],
+    chances: Mapping[str, float],
+    metric: str,
+    path: str | Path,
 ) -> None:
-    """Bars: the importance of every parameter (a share of 1), and its rank correlation with the score."""
+    """Bars: the importance of every parameter (a share of 1), and its rank correlation with the score.
+
+    The importance of a parameter that does not change the score beyond chance is grey.
+    """
     rows = sorted(((n, v) for n, v in correlations.items() if v is not None), key=lambda row: row[1])
     shares = sorted(((n, v) for n, v in importances.items() if v), key=lambda row: row[1])
     figure, (left, right) = plots.new_figure(11.5, max(2.6, 1.2 + 0.3 * max(len(rows), len(shares))), 2)
     for axes, bars, title in (
-        (left, shares, "Importance of every hyperparameter"),
+        (left, shares, "Importance (grey: not beyond chance)"),
         (right, rows, f"Rank correlation with {metric}"),
     ):
         plots.dress(axes, "", "", title, grid="x")
         colors = [ORANGE if value < 0 else BLUE for _, value in bars]
+        if axes is left:
+            colors = [BLUE if chances.get(name, 1.0) < insights.CHANCE else GREY for name, _ in bars]
         _columns(axes, [plain(name, 34) for name, _ in bars], [value for _, value in bars], colors)
         if not bars:
             plots.message(axes, "too few finished runs to tell")

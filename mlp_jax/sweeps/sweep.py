@@ -321,7 +321,8 @@ def best(config: ConfigDict, folder: Path, output: str = "") -> dict[str, Any]:
         final.num_epochs = best_epoch
     final.data_dir, final.resume = config.data_dir, config.resume
     validate(final)
-    summary = train_run(final, Path(output) if output else folder / "best")
-    if not output:
+    place = Path(output) if output else folder / "best"
+    summary = train_run(final, place)
+    if place == folder / "best":
         _write_page(folder)  # which leads to the page of this run
     return summary

@@ -195,7 +195,10 @@ def test_seeds_are_one_more_axis(data, tmp_path):
 def test_the_best_is_trained_on_everything_for_the_epochs_that_validation_chose(data, tmp_path):
     config = config_for(data)
     best = sweep.run(config, tmp_path / "sweep")
+    (tmp_path / "sweep/best").mkdir()
+    (tmp_path / "sweep/best/report.html").touch()  # runs draw nothing here
     summary = sweep.best(config, tmp_path / "sweep")
+    assert 'href="best/report.html"' in (tmp_path / "sweep/report.html").read_text(encoding="utf-8")
     final = json.loads((tmp_path / "sweep/best/config.json").read_text())
     assert final["val_fraction"] == 0
     assert final["num_epochs"] == best["best_epoch"]
