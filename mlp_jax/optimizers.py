@@ -184,7 +184,9 @@ def _apart(*leaves: Array) -> tuple[Array, ...]:
     The step takes the new moments from the old ones a second time. Then m, v and w all read the same arrays, and XLA
     makes one loop of the three (see `runtime._fuse_outputs`) where it would write the moments and read them again.
     """
-    return lax.optimization_barrier(leaves) if jax.default_backend() == "cpu" else leaves
+    return lax.platform_dependent(
+        *leaves, cpu=lambda *leaves: lax.optimization_barrier(leaves), default=lambda *leaves: leaves
+    )
 
 
 def add_decoupled_weight_decay(

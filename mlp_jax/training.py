@@ -119,9 +119,14 @@ def host_generator(key: Array) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
+def epoch_key(keys: Keys, epoch: Array | int) -> Array:
+    """The key of epoch `epoch` (from 1), whose generator permutes the training rows."""
+    return jax.random.fold_in(keys.shuffle, epoch)
+
+
 def epoch_order(keys: Keys, epoch: int, train_indices: np.ndarray) -> np.ndarray:
     """The order in which epoch `epoch` (from 1) visits the training rows."""
-    return host_generator(jax.random.fold_in(keys.shuffle, epoch)).permutation(train_indices)
+    return host_generator(epoch_key(keys, epoch)).permutation(train_indices)
 
 
 def in_batches(indices: np.ndarray, size: int, width: int = 0) -> Rows:

@@ -6,6 +6,7 @@ same computation wherever it runs. No file is written here; the only clock is th
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -25,12 +26,13 @@ from mlp_jax.training import (
     Lane,
     Placed,
     Rows,
-    epoch_order,
+    epoch_key,
     host_generator,
     in_batches,
     make_keys,
 )
 
+EPOCHS_DRAWN = 128  # whose shuffles' keys are fetched at once
 FLOPS_PER_CALL = 6e10  # about two seconds of one slow core; a signal waits no longer than a call
 Record = dict[str, Any]  # one line of metrics.jsonl
 
@@ -42,6 +44,7 @@ class Task(NamedTuple):
     static: Static
     hparams: Hparams
     keys: Keys
+    shuffle: Callable[[int], np.random.Generator]  # of each epoch from 1, on the host
     data: Data
     train_indices: np.ndarray
     validation: Rows
@@ -83,9 +86,25 @@ def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Place
     train, validation = split(dataset.train_labels, config.val_fraction, config.stratified, host_generator(keys.split))
     inputs, classes = dataset.train_images.shape[1], len(dataset.class_names)
     static, hparams = split_config(config, inputs, classes, len(train), dataset.image_shape)
+    shuffle = _shuffles(keys)
     hparams, keys = put((hparams, keys), placement.whole)
     rows = place_rows(validation, min(EVALUATION_BATCH, max(len(validation), 1)), placement)
-    return Task(config, static, hparams, keys, data, train, rows, placement)
+    return Task(config, static, hparams, keys, shuffle, data, train, rows, placement)
+
+
+_epoch_keys = jax.jit(jax.vmap(epoch_key, (None, 0)))
+
+
+def _shuffles(keys: Keys) -> Callable[[int], np.random.Generator]:
+    """`host_generator(epoch_key(…))`, drawn for many epochs ahead: a key that a device draws waits until it is idle."""
+
+    @cache
+    def drawn(block: int) -> np.ndarray:
+        first = block * EPOCHS_DRAWN
+        return np.asarray(jax.random.key_data(_epoch_keys(keys, jnp.arange(first, first + EPOCHS_DRAWN))))
+
+    drawn(0)
+    return lambda epoch: np.random.default_rng(drawn(epoch // EPOCHS_DRAWN)[epoch % EPOCHS_DRAWN])
 
 
 def place_lane(lane: Lane, placement: Placement) -> Lane:
@@ -108,7 +127,7 @@ def steps_per_call(task: Task) -> int:
 
 def order_of(task: Task, epoch: int) -> Rows:
     """The batches of epoch `epoch` (from 1), on the device."""
-    return place_rows(epoch_order(task.keys, epoch, task.train_indices), task.static.batch_size, task.placement)
+    return place_rows(task.shuffle(epoch).permutation(task.train_indices), task.static.batch_size, task.placement)
 
 
 def to_record(task: Task, epoch: int, step: int, stats: EpochStats, seconds: float) -> Record:
