@@ -86,16 +86,13 @@ def steps_per_epoch(num_examples: Any, batch_size: int) -> Any:
     return -(-num_examples // batch_size)
 
 
-def split_config(
+def static_of(
     config: Any, inputs: int, classes: int, num_examples: int, image_shape: tuple[int, int] = (0, 0)
-) -> tuple[Static, Hparams]:
-    """The two halves of a config, for data of `num_examples` training rows of `inputs` numbers in `classes` classes.
-
-    Only a program that trains on distorted images needs their shape.
-    """
+) -> Static:
+    """The half that is compiled in; see `split_config`. Plain Python: it starts no device."""
     distortions = tuple(name for name in DISTORTIONS if config[f"augment_{name}"] > 0)
     names = ("activation", "init", "loss", "optimizer", "schedule", "gradient", "precision", "probes")
-    static = Static(
+    return Static(
         **{name: config[name] for name in names},
         sizes=(inputs, *config.hidden_sizes, classes),
         batch_size=min(config.batch_size or num_examples, num_examples),
@@ -111,6 +108,16 @@ def split_config(
         distortions=distortions,
         image_shape=image_shape if distortions else (0, 0),
     )
+
+
+def split_config(
+    config: Any, inputs: int, classes: int, num_examples: int, image_shape: tuple[int, int] = (0, 0)
+) -> tuple[Static, Hparams]:
+    """The two halves of a config, for data of `num_examples` training rows of `inputs` numbers in `classes` classes.
+
+    Only a program that trains on distorted images needs their shape.
+    """
+    static = static_of(config, inputs, classes, num_examples, image_shape)
     steps = steps_per_epoch(num_examples, static.batch_size)
 
     def number(value: float) -> Array:

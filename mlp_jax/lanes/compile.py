@@ -13,13 +13,12 @@ from itertools import pairwise
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.hparams import Hparams, Static
-from mlp_jax.lanes.fit import Chunk, Program, Task, order_of
-from mlp_jax.lanes.placement import put, state_shardings
-from mlp_jax.model import init_params
+from mlp_jax.lanes import mixed
+from mlp_jax.lanes.fit import Chunk, MixedChunk, Program, Task, init_weights, order_of
+from mlp_jax.lanes.placement import lane_shardings, put, state_shardings
 from mlp_jax.training import EpochStats, Keys, Lane, end_epoch, init_lane, start_lane, train_steps
 
 MOST_LANES = 256  # under way at once, on all devices together
@@ -60,18 +59,17 @@ class Compiler:
             return (hparams, lane.state.params), _places(lane)
 
         def init(hparams: Hparams, keys: Keys) -> Lane:
-            key, scale = jax.random.key_data(keys.init), hparams.init_scale
-            key, scale = map(jnp.asarray, map(np.asarray, (key, scale)))  # on the first device
-            params = init_params(jax.random.wrap_key_data(key), static.sizes, static.init, scale, static.dtype)
+            params = init_weights(static, hparams, keys)
             return start(hparams, put(params, state_shardings(task.placement, params)))
 
         start = self._once(task, ("start", static.trained), partial(start_lane, static.trained), of_start)
+        texts = static.trained, static.evaluated
         steps, end = partial(train_steps, static.trained), partial(end_epoch, static.evaluated)
-        return Program(init, *self._loop(task, (), steps, end, arguments))
+        return Program(init, *self._loop(task, texts, (), steps, end, arguments))
 
     def side_by_side(self, chunk: Chunk) -> Program:
         """The program of a chunk of lanes."""
-        task, kind = chunk.tasks[0], (len(chunk.tasks), chunk.shared)
+        task, kind = chunk.first, (len(chunk.tasks), chunk.shared)
         static, rows, whole = task.static, None if chunk.shared else 0, task.placement.whole
         init = jax.vmap(partial(init_lane, static))
 
@@ -82,13 +80,47 @@ class Compiler:
             return chunk.hparams, chunk.keys, chunk.orders(1), chunk.validation, lane
 
         start = self._once(task, ("init", static, *kind), init, lambda: ((chunk.hparams, chunk.keys), whole))
+        texts = static.trained, static.evaluated
         steps = jax.vmap(partial(train_steps, static.trained), in_axes=(0, 0, None, rows, 0, None))
         end = jax.vmap(partial(end_epoch, static.evaluated), in_axes=(None, None, None, rows, 0))
-        return Program(start, *self._loop(task, kind, steps, end, arguments))
+        return Program(start, *self._loop(task, texts, kind, steps, end, arguments))
 
-    def _loop(self, task: Task, kind: tuple[Any, ...], steps: Any, end: Any, arguments: Callable[[], Any]) -> Any:
-        """`steps` and `end` compiled. The optimizer's state goes round `end`, which so serves all optimizers."""
-        static, number = task.static, np.int32(0)
+    def mixed(self, chunk: MixedChunk) -> Program:
+        """The program of a chunk of nets of different shapes; its lanes begin on the host."""
+        task, form = chunk.first, chunk.form
+
+        @cache
+        def arguments() -> tuple[Any, ...]:
+            lane = _on(mixed.blank(form, chunk.size), lane_shardings(task.placement, mixed.axes(form)))
+            return chunk.hparams, chunk.keys, chunk.orders(1), chunk.validation, lane
+
+        steps, end = partial(mixed.train_steps, form), partial(mixed.end_epoch, form)
+        sides = lane_shardings(task.placement, 0)
+        return Program(
+            lambda hparams, keys: chunk.begin(None, ()),
+            *self._loop(task, (form, form), (chunk.size,), steps, end, arguments, sides),
+        )
+
+    @property
+    def programs(self) -> int:
+        """Training programs compiled, on all devices."""
+        return sum(kind[0] == "steps" for kind, *_ in self.compiled)
+
+    def _loop(
+        self,
+        task: Task,
+        texts: tuple[Any, Any],
+        kind: tuple[Any, ...],
+        steps: Any,
+        end: Any,
+        arguments: Callable[[], Any],
+        stats: Any = None,
+    ) -> Any:
+        """`steps` and `end` compiled, each once for its text. The optimizer's state goes round `end`.
+
+        So that serves all optimizers. `stats`: where what an epoch is logged from lies.
+        """
+        number = np.int32(0)
 
         def of_steps() -> tuple[Any, Any]:
             hparams, keys, order, _, lane = arguments()
@@ -97,10 +129,10 @@ class Compiler:
         def of_end() -> tuple[Any, Any]:
             *_, validation, lane = arguments()
             lane = _without_optimizer(lane)
-            return (task.data, number, number, validation, lane), (_places(lane), task.placement.whole)
+            return (task.data, number, number, validation, lane), (_places(lane), stats or task.placement.whole)
 
-        compiled_steps = self._once(task, ("steps", static.trained, *kind), steps, of_steps, 4)
-        compiled_end = self._once(task, ("end", static.evaluated, *kind), end, of_end, 4)
+        compiled_steps = self._once(task, ("steps", texts[0], *kind), steps, of_steps, 4)
+        compiled_end = self._once(task, ("end", texts[1], *kind), end, of_end, 4)
 
         def end_epoch(*arguments: Any) -> tuple[Lane, EpochStats]:
             *others, lane = arguments

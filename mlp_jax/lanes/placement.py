@@ -49,6 +49,25 @@ def over_devices(devices: list[jax.Device], parts: int = 1) -> Placement:
     return Placement(NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, rows), len(devices), parts)
 
 
+def over_lanes(devices: list[jax.Device]) -> Placement:
+    """Lanes divided among `devices`; what they share is on every one."""
+    if len(devices) == 1:
+        return on_device(devices[0])
+    whole = NamedSharding(Mesh(np.array(devices), ("lanes",), axis_types=(AxisType.Auto,)), PartitionSpec())
+    return Placement(whole, whole, 1)
+
+
+def lane_shardings(placement: Placement, axes: Any) -> Any:
+    """Where each leaf lies, by a pytree that says which of a leaf's axes counts the lanes; −1: none."""
+
+    def of_leaf(axis: int) -> Sharding:
+        if axis < 0 or not isinstance(placement.whole, NamedSharding):
+            return placement.whole
+        return NamedSharding(placement.whole.mesh, PartitionSpec(*[None] * axis, "lanes"))
+
+    return jax.tree.map(of_leaf, axes)
+
+
 def state_shardings(placement: Placement, tree: Any) -> Any:
     """Where each leaf of a lane lies: a matrix in `parts` parts along its longest axis that divides, the rest whole."""
 
