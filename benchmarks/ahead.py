@@ -28,8 +28,17 @@ from benchmarks.chips import CHIPS, Chip
 ROWS, SIDE, CLASSES = 60_000, 28, 10
 LANES = (256, 1944)  # of mixed kinds; 1,944 trainings of the suggested grid share a batch size
 HEADINGS = (
-    "program", "chips", "compile s", "kernels/step", "MFLOP/step", "MB/step", "× parameters", "least µs/step",
-    "peak MB", "collectives/step", "elsewhere",
+    "program",
+    "chips",
+    "compile s",
+    "kernels/step",
+    "MFLOP/step",
+    "MB/step",
+    "× parameters",
+    "least µs/step",
+    "peak MB",
+    "collectives/step",
+    "elsewhere",
 )
 
 
@@ -211,8 +220,18 @@ def row(chip: Chip, name: str, devices: int, made: Any, seconds: float, static: 
         for what, sign in (("argument", 1), ("output", 1), ("alias", -1), ("temp", 1))
     )
     return Row(
-        chip.name, name, devices, seconds, len(step), flops, traffic, of_weights / weights, least, peak,
-        dict(within), dict(everywhere - within),
+        chip.name,
+        name,
+        devices,
+        seconds,
+        len(step),
+        flops,
+        traffic,
+        of_weights / weights,
+        least,
+        peak,
+        dict(within),
+        dict(everywhere - within),
     )
 
 
@@ -224,6 +243,7 @@ def compiled(name: str, only: str = "", folder: str = "") -> Iterator[Row]:
     import jax
 
     from mlp_jax.lanes import fit
+
     jax.config.update("jax_enable_compilation_cache", False)
     chip = CHIPS[name]
     with patch.object(fit, "put", as_shapes), patch.object(fit, "stack", stacked_shapes):
@@ -254,13 +274,25 @@ def table(rows: list[Row]) -> str:
         if found.error:
             lines.append((found.program, str(found.devices), f"FAILED {found.error}", *[""] * 8))
             continue
-        lines.append((
-            found.program, str(found.devices), f"{found.compile_seconds:.1f}", str(found.kernels),
-            f"{found.flops / 1e6:.1f}", f"{found.bytes / 1e6:.2f}", f"{found.copies:.1f}", f"{found.least_us:.2f}",
-            f"{found.peak_bytes / 1e6:.0f}", told(found.collectives), told(found.elsewhere),
-        ))
+        lines.append(
+            (
+                found.program,
+                str(found.devices),
+                f"{found.compile_seconds:.1f}",
+                str(found.kernels),
+                f"{found.flops / 1e6:.1f}",
+                f"{found.bytes / 1e6:.2f}",
+                f"{found.copies:.1f}",
+                f"{found.least_us:.2f}",
+                f"{found.peak_bytes / 1e6:.0f}",
+                told(found.collectives),
+                told(found.elsewhere),
+            )
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def main() -> None:
@@ -277,12 +309,23 @@ def main() -> None:
             for found in compiled(name, options.only, options.text):
                 print(json.dumps(found._asdict()), flush=True)
             continue
-        command = [sys.executable, "-m", "benchmarks.ahead", name, "--rows", f"--only={options.only}", f"--text={options.text}"]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.ahead",
+            name,
+            "--rows",
+            f"--only={options.only}",
+            f"--text={options.text}",
+        ]
         start = time.perf_counter()
         with Popen(command, stdout=PIPE, text=True) as process:
             rows = [Row(**json.loads(line)) for line in process.stdout or () if line.startswith("{")]
         failed |= bool(process.returncode) or any(found.error for found in rows)
-        print(f"\n{CHIPS[name].name}: compiled for, never run ({time.perf_counter() - start:.0f} s)\n{table(rows)}", flush=True)
+        print(
+            f"\n{CHIPS[name].name}: compiled for, never run ({time.perf_counter() - start:.0f} s)\n{table(rows)}",
+            flush=True,
+        )
     sys.exit(failed)
 
 

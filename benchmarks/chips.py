@@ -1,4 +1,4 @@
-"""Accelerators that programs are compiled for without one: their published limits, and what their compilers ask of them.
+"""Accelerators that programs are compiled for without one: their published limits, and what compilers ask of them.
 
 Peaks are dense, in TFLOP/s, for the products of each `precision`. TPUs multiply in bfloat16: a float32 product takes
 six passes (`lax.Precision.HIGHEST`), their default one. A T4 has no TF32 and no bfloat16.
@@ -20,7 +20,9 @@ class Chip(NamedTuple):
     target: str = ""  # what XLA asks of a GPU
 
 
-def _gpu(name: str, capability: tuple[int, int], cores: int, fpus: int, clock: float, shared: int, l2: int, **more: Any) -> str:
+def _gpu(
+    name: str, capability: tuple[int, int], cores: int, fpus: int, clock: float, shared: int, l2: int, **more: Any
+) -> str:
     threads, bandwidth, memory = more["threads"], more["bandwidth"], more["memory"]
     return f"""
 gpu_device_info {{
@@ -52,18 +54,54 @@ CHIPS = {
     "v6e": _tpu("TPU v6e", ("v6e:2x2", "v6e:2x4", "v6e:4x4"), 32, 1640, 918, 128),
     "v5p": _tpu("TPU v5p", ("v5p:2x2x1", "v5p:2x2x2", "v5p:2x2x4"), 95, 2765, 459, 128),
     "h100": Chip(
-        "H100 SXM", "cuda", _GPU_TOPOLOGIES, 80, 3350, {"float32": 67, "tf32": 495, "bfloat16": 989},
-        target=_gpu("NVIDIA H100 80GB HBM3", (9, 0), 132, 128, 1.98, 233472, 52428800,
-                    threads=2048, bandwidth=3352320000000, memory=84929347584),
+        "H100 SXM",
+        "cuda",
+        _GPU_TOPOLOGIES,
+        80,
+        3350,
+        {"float32": 67, "tf32": 495, "bfloat16": 989},
+        target=_gpu(
+            "NVIDIA H100 80GB HBM3",
+            (9, 0),
+            132,
+            128,
+            1.98,
+            233472,
+            52428800,
+            threads=2048,
+            bandwidth=3352320000000,
+            memory=84929347584,
+        ),
     ),
     "a100": Chip(
-        "A100 SXM", "cuda", _GPU_TOPOLOGIES, 80, 2039, {"float32": 19.5, "tf32": 156, "bfloat16": 312},
-        target=_gpu("NVIDIA A100-SXM4-80GB", (8, 0), 108, 64, 1.41, 167936, 41943040,
-                    threads=2048, bandwidth=2039000000000, memory=84987740160),
+        "A100 SXM",
+        "cuda",
+        _GPU_TOPOLOGIES,
+        80,
+        2039,
+        {"float32": 19.5, "tf32": 156, "bfloat16": 312},
+        target=_gpu(
+            "NVIDIA A100-SXM4-80GB",
+            (8, 0),
+            108,
+            64,
+            1.41,
+            167936,
+            41943040,
+            threads=2048,
+            bandwidth=2039000000000,
+            memory=84987740160,
+        ),
     ),
     "t4": Chip(
-        "T4", "cuda", _GPU_TOPOLOGIES, 16, 320, {"float32": 8.1, "tf32": 8.1, "bfloat16": 8.1},
-        target=_gpu("Tesla T4", (7, 5), 40, 64, 1.59, 65536, 4194304,
-                    threads=1024, bandwidth=320064000000, memory=15655829504),
+        "T4",
+        "cuda",
+        _GPU_TOPOLOGIES,
+        16,
+        320,
+        {"float32": 8.1, "tf32": 8.1, "bfloat16": 8.1},
+        target=_gpu(
+            "Tesla T4", (7, 5), 40, 64, 1.59, 65536, 4194304, threads=1024, bandwidth=320064000000, memory=15655829504
+        ),
     ),
 }

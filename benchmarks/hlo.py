@@ -102,7 +102,13 @@ def traffic(text: str, lines: list[str]) -> list[tuple[float, tuple[int, ...]]]:
         written = arrays(result)[:1] if code.endswith("-start") else arrays(result)
         for number, name in enumerate(operands):
             source = shapes.get(name, "").partition("(")[0] if not shapes.get(name, "").startswith("(") else ""
-            taken = _taken(inner, number) if inner else _taken([line], name) if "slice" in code or code == "gather" else None
+            taken = (
+                _taken(inner, number)
+                if inner
+                else _taken([line], name)
+                if "slice" in code or code == "gather"
+                else None
+            )
             moved += [(size, shape) for size, shape, main in (arrays(source) if taken is None else taken) if main]
         moved += [(size, shape) for size, shape, main in written if main]
     return moved
