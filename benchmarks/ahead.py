@@ -1,4 +1,4 @@
-"""python -m benchmarks.ahead: the program compiled for accelerators that are not here, down to machine code, as a table.
+"""python -m benchmarks.ahead: the programs compiled for accelerators that are not here, to machine code; one table.
 
     make check-accelerator                           on a machine without one: every chip of benchmarks.chips
     .venv-accelerator/bin/python -m benchmarks.ahead v5e h100        two of them
@@ -12,7 +12,9 @@ or of its bytes at its published bandwidth, whichever is longer: a bound, not a 
 """
 
 import argparse
+import itertools
 import json
+import math
 import os
 import sys
 import time
@@ -25,6 +27,7 @@ from typing import Any, NamedTuple
 from benchmarks import hlo
 from benchmarks.chips import CHIPS, Chip
 
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam")
 ROWS, SIDE, CLASSES = 60_000, 28, 10
 LANES = (256, 1944)  # of mixed kinds; 1,944 trainings of the suggested grid share a batch size
 HEADINGS = (
@@ -52,7 +55,7 @@ class Row(NamedTuple):
     kernels: int
     flops: float
     bytes: float
-    copies: float  # how often as many bytes as the parameters have are read or written in arrays of their shapes
+    copies: float  # how often as many bytes as the parameters have are read or written in arrays of their sizes
     least_us: float
     peak_bytes: float  # of the device's memory, arguments and results included
     collectives: dict[str, int]  # of a step
@@ -111,6 +114,13 @@ def stacked_shapes(trees: Any) -> Any:
     return jax.tree.map(leaf, *trees)
 
 
+def grid() -> list[dict[str, Any]]:
+    """What decides the program of the suggested grid's nets: one of each depth, width, activation, optimizer and λ."""
+    nets = itertools.product((3, 4, 5), (32, 64, 128), ("sigmoid", "tanh", "relu"), OPTIMIZERS, (0.0, 5e-4))
+    names = ("activation", "optimizer", "weight_decay")
+    return [{"hidden_sizes": (width,) * depth, **dict(zip(names, rest, strict=True))} for depth, width, *rest in nets]
+
+
 class Programs:
     """Compiles for one chip."""
 
@@ -146,6 +156,23 @@ class Programs:
         compiler.side_by_side(Chunk([task] * count, count, True))
         return {"static": task.static, "lanes": count, **compiler.found}
 
+    def mixed(self, placement: Any, count: int, **fields: Any) -> dict[str, Any]:
+        """Those of the suggested grid's trainings of one batch size, all shapes together, or as many of them."""
+        from mlp_jax.hparams import split_config
+        from mlp_jax.lanes import mixed
+        from mlp_jax.lanes.fit import MixedChunk
+        from mlp_jax.runs.config import complete
+
+        devices = len(placement.whole.device_set)
+        first, compiler = self.task(placement, **fields), timed_compiler()
+        configs = [complete({"dataset": "fashion_mnist", "batch_size": 32, **fields, **net}) for net in grid()]
+        halves = [split_config(config, SIDE * SIDE, CLASSES, len(first.train_indices)) for config in configs]
+        form = mixed.form_of(static for static, _ in halves)
+        size = -(-count // devices) * devices
+        chunk = MixedChunk(first, form, configs, (halves * count)[:count], size)
+        compiler.mixed(chunk)
+        return {"static": form.static, "lanes": size // devices, **compiler.found}
+
     def evaluation(self, placement: Any, **fields: Any) -> dict[str, Any]:
         """A trained network on the 10,000 examples of a test set."""
         import jax
@@ -167,7 +194,7 @@ class Programs:
 
     def all(self) -> Iterator[tuple[str, int, Callable[[], dict[str, Any]]]]:
         """(name, devices, what compiles it) of every program."""
-        from mlp_jax.lanes.placement import on_device, over_devices
+        from mlp_jax.lanes.placement import on_device, over_devices, over_lanes
 
         first, *_ = self.chip.topologies
         one = on_device(devices_of(self.chip, first)[0])
@@ -175,6 +202,8 @@ class Programs:
             yield f"one run, {precision}", 1, partial(self.one_run, one, precision=precision)
             yield f"evaluation, {precision}", 1, partial(self.evaluation, one, precision=precision)
             yield f"64 lanes, {precision}", 1, partial(self.side_by_side, one, 64, precision=precision)
+            for count in LANES:
+                yield f"{count} mixed lanes, {precision}", 1, partial(self.mixed, one, count, precision=precision)
         for topology in self.chip.topologies:
             devices = devices_of(self.chip, topology)
             if (count := len(devices)) == 1:
@@ -183,6 +212,7 @@ class Programs:
             yield f"data:{count}, batch 32", count, partial(self.one_run, data)
             yield f"data:{count}, batch 4096", count, partial(self.one_run, data, batch_size=4096)
             yield f"fsdp:{count}, batch 4096", count, partial(self.one_run, parts, batch_size=4096)
+            yield f"{LANES[-1]} mixed lanes over {count}", count, partial(self.mixed, over_lanes(devices), LANES[-1])
 
 
 def timed_compiler() -> Any:
@@ -210,9 +240,8 @@ def row(chip: Chip, name: str, devices: int, made: Any, seconds: float, static: 
     within, everywhere = hlo.collectives(step), hlo.collectives(text.splitlines())
     moved = hlo.traffic(text, step)
     size = static.dtype.itemsize
-    shapes = {tuple(sorted((a, b))) for a, b in zip(static.sizes[:-1], static.sizes[1:], strict=True)}
-    weights = lanes * size * sum(a * b for a, b in zip(static.sizes[:-1], static.sizes[1:], strict=True))
-    of_weights = sum(moving for moving, shape in moved if tuple(sorted(shape[-2:])) in shapes)
+    counts = [lanes * a * b for a, b in itertools.pairwise(static.sizes)]
+    of_weights = sum(moving for moving, shape in moved if math.prod(shape) in counts)
     flops, traffic = cost.get("flops", 0.0) / turns, sum(moving for moving, _ in moved)
     least = max(flops / (chip.peak[static.precision] * 1e12), traffic / (chip.bandwidth * 1e9)) * 1e6
     peak = sum(
@@ -227,7 +256,7 @@ def row(chip: Chip, name: str, devices: int, made: Any, seconds: float, static: 
         len(step),
         flops,
         traffic,
-        of_weights / weights,
+        of_weights / (size * sum(counts)),
         least,
         peak,
         dict(within),
