@@ -217,50 +217,60 @@ class Programs:
 
 def timed_compiler() -> Any:
     """The project's compiler; `found` holds (executable, seconds) of each program by its kind."""
+    import jax
+
     from mlp_jax.lanes.compile import Compiler
+    from mlp_jax.lanes.placement import platform
 
     class Timed(Compiler):
         def __init__(self) -> None:
             super().__init__()
             self.found: dict[str, Any] = {}
 
-        def _once(self, task: Any, kind: Any, *others: Any) -> Any:
+        def _once(self, task: Any, kind: Any, f: Any, arguments: Any, donated: Any = ()) -> Any:
             before = self.seconds
-            made = super()._once(task, kind, *others)
+            made = super()._once(task, kind, f, arguments, donated)
             self.found[kind[0]] = made, self.seconds - before
+            if platform(task.placement) == "gpu":  # for AMD as well, as far as that goes without its driver
+                jax.jit(f).trace(*arguments()[0]).lower(lowering_platforms=("rocm",))
             return made
 
     return Timed()
 
 
 def row(chip: Chip, name: str, devices: int, made: Any, seconds: float, static: Any, lanes: int) -> Row:
-    """The line of one compiled program."""
-    cost, memory, text = made.cost_analysis() or {}, made.memory_analysis(), made.as_text()
-    step, turns = hlo.body(text), hlo.trips(text)
+    """The line of one compiled program; `lanes` of each device. FLOPs are the useful ones, by the widths of the net."""
+    from mlp_jax.training import EVALUATION_BATCH, UNROLL
+
+    memory, text, kind = made.memory_analysis(), made.as_text(), name.rpartition(": ")[2]
+    step = hlo.body(text)
+    steps = UNROLL if kind == "steps" and lanes == 1 and chip.platform == "cuda" else 1  # of a turn of the loop
     within, everywhere = hlo.collectives(step), hlo.collectives(text.splitlines())
     moved = hlo.traffic(text, step)
-    size = static.dtype.itemsize
-    counts = [lanes * a * b for a, b in itertools.pairwise(static.sizes)]
-    of_weights = sum(moving for moving, shape in moved if math.prod(shape) in counts)
-    flops, traffic = cost.get("flops", 0.0) / turns, sum(moving for moving, _ in moved)
+    products = [a * b for a, b in itertools.pairwise(static.sizes)]
+    of_weights = sum(moving for moving, shape in moved if math.prod(shape) in [lanes * n for n in products])
+    rows = static.batch_size if kind == "steps" else EVALUATION_BATCH if step else 0
+    each = 3 * sum(products) - products[0] if kind == "steps" else sum(products)
+    shared = 1 if "lanes" in name else devices  # what divides the rows of a batch
+    flops, traffic = 2 * each * rows * lanes / shared, sum(moving for moving, _ in moved) / steps
     least = max(flops / (chip.peak[static.precision] * 1e12), traffic / (chip.bandwidth * 1e9)) * 1e6
     peak = sum(
         sign * getattr(memory, f"{what}_size_in_bytes")
         for what, sign in (("argument", 1), ("output", 1), ("alias", -1), ("temp", 1))
     )
     return Row(
-        chip.name,
-        name,
-        devices,
-        seconds,
-        len(step),
-        flops,
-        traffic,
-        of_weights / (size * sum(counts)),
-        least,
-        peak,
-        dict(within),
-        dict(everywhere - within),
+        chip=chip.name,
+        program=name,
+        devices=devices,
+        compile_seconds=seconds,
+        kernels=round(len(step) / steps),
+        flops=flops,
+        bytes=traffic,
+        copies=of_weights / steps / (static.dtype.itemsize * lanes * sum(products)),
+        least_us=least,
+        peak_bytes=peak,
+        collectives={kind: count // steps for kind, count in within.items()},
+        elsewhere=dict(everywhere - within),
     )
 
 

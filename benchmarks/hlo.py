@@ -7,6 +7,7 @@ from collections import Counter
 COLLECTIVES = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast"
 _FREE = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "after-all", "partition-id"}
 _BITS = {"pred": 8, "bf16": 16, "f16": 16}
+_SLICES = ("dynamic-slice", "slice", "gather")
 _ARRAY = re.compile(r"\b(pred|bf16|[fsu]\d+)\[([\d,]*)\](\{[^}]*\})?")
 
 
@@ -24,10 +25,18 @@ def computations(text: str) -> dict[str, list[str]]:
     return found
 
 
+_INSTRUCTION = re.compile(r"%?([\w.-]+) = (\(.*?\)|\S+) ([a-z][\w-]*)\(")
+
+
+def _parts(line: str) -> tuple[str, str, str]:
+    """(name, type of the result, operation) of an instruction."""
+    match = _INSTRUCTION.match(line)
+    return (match[1], match[2], match[3]) if match else ("", "", "?")
+
+
 def opcode(line: str) -> str:
     """The name of an instruction's operation."""
-    match = re.search(r" = (?:\(.*?\)|\S+) ([a-z][\w-]*)\(", line)
-    return match[1] if match else "?"
+    return _parts(line)[2]
 
 
 def bodies(text: str) -> list[list[str]]:
@@ -52,16 +61,6 @@ def body(text: str) -> list[str]:
     return max(bodies(text), key=len, default=[])
 
 
-def trips(text: str) -> int:
-    """How often the largest loop turns, where the compiler knows; else 1, as its cost analysis then counts it once."""
-    known = [
-        (len(flat), int(count[1]))
-        for flat, line in zip(bodies(text), [x for x in text.splitlines() if " while(" in x], strict=False)
-        if (count := re.search(r'"known_trip_count":\{"n":"(\d+)"', line))
-    ]
-    return max(known, default=(0, 1))[1]
-
-
 def collectives(lines: list[str]) -> Counter[str]:
     """How often devices talk in these instructions, by kind; the start of an asynchronous one counts, its end not."""
     return Counter(re.findall(rf" ({COLLECTIVES})(?:-start)?\(", "\n".join(lines)))
@@ -84,45 +83,30 @@ def traffic(text: str, lines: list[str]) -> list[tuple[float, tuple[int, ...]]]:
     place, the change. Arrays kept on the chip (TPU: S(1)) are left out.
     """
     blocks = computations(text)
-    shapes = {}
-    for block in blocks.values():
-        for line in block:
-            name, _, rest = line.partition(" = ")
-            shapes[name.lstrip("%")] = rest
+    types = {name: result for block in blocks.values() for name, result, _ in map(_parts, block)}
     moved = []
     for line in lines:
-        code = opcode(line)
+        _, result, code = _parts(line)
         if code.endswith("-done") or code in ("while", "conditional"):
             continue
-        result = line.partition(" = ")[2].partition(f" {code}(")[0]
         inside = re.search(rf" {code}\((.*?)\)(?:, |$)", line)
         operands = re.findall(r"%([\w.-]+)", inside[1]) if inside else []
         called = re.search(r"calls=%?([\w.-]+)", line)
         inner = blocks.get(called[1], []) if called else []
-        written = arrays(result)[:1] if code.endswith("-start") else arrays(result)
+        parameters = {re.search(r"parameter\((\d+)\)", x)[1]: _parts(x)[0] for x in inner if " parameter(" in x}  # type: ignore[index]
         for number, name in enumerate(operands):
-            source = shapes.get(name, "").partition("(")[0] if not shapes.get(name, "").startswith("(") else ""
-            taken = (
-                _taken(inner, number)
-                if inner
-                else _taken([line], name)
-                if "slice" in code or code == "gather"
-                else None
-            )
-            moved += [(size, shape) for size, shape, main in (arrays(source) if taken is None else taken) if main]
-        moved += [(size, shape) for size, shape, main in written if main]
-    return moved
+            taken = _taken(inner, parameters.get(str(number), "")) if inner else None
+            if code in _SLICES and number == 0:
+                taken = arrays(result)
+            kind = types.get(name, "")
+            moved += arrays("" if kind.startswith("(") else kind) if taken is None else taken
+        moved += arrays(result)[:1] if code.endswith("-start") else arrays(result)
+    return [(size, shape) for size, shape, main in moved if main]
 
 
-def _taken(inner: list[str], operand: int | str) -> list[tuple[float, tuple[int, ...], bool]] | None:
-    """What a fusion's instructions take of operand number `operand`, if all of them only slice or gather it."""
-    name = operand
-    if isinstance(operand, int):
-        mine = [line for line in inner if f" parameter({operand})" in line]
-        if not mine:
-            return None
-        name = mine[0].partition(" = ")[0].lstrip("%")
-    users = [line for line in inner if re.search(rf"[(, ]%{re.escape(str(name))}[,)]", line.partition(" = ")[2])]
-    if not users or not all(opcode(line) in ("dynamic-slice", "slice", "gather") for line in users):
+def _taken(inner: list[str], name: str) -> list[tuple[float, tuple[int, ...], bool]] | None:
+    """What a fusion's instructions take of its parameter `name`, if all of them only slice or gather it."""
+    users = [line for line in inner if re.search(rf"[(, ]%{re.escape(name)}[,)]", line.partition(" = ")[2])]
+    if not name or not users or not all(opcode(line) in _SLICES for line in users):
         return None
-    return [array for line in users for array in arrays(line.partition(" = ")[2].partition("(")[0])]
+    return [array for line in users for array in arrays(_parts(line)[1])]
