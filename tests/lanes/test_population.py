@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from mlp_jax.errors import UserError
 from mlp_jax.hparams import split_config
 from mlp_jax.lanes.compile import chunk_size
 from mlp_jax.lanes.population import Member, Population
@@ -110,7 +111,7 @@ def test_lanes_over_devices_need_no_communication(chunk):
 
 @pytest.mark.parametrize(
     ("gigabytes", "devices", "lanes"),
-    [(80, 1, 256), (80, 4, 64), (80, 1000, 1), (None, 1, 256), (0.1, 1, 8), (1e-6, 1, 1)],
+    [(80, 1, 256), (80, 4, 64), (80, 1000, 1), (None, 1, 256), (0.1, 1, 8), (4e-3, 1, 1)],
 )
 def test_as_many_lanes_side_by_side_as_half_the_memory_holds(gigabytes, devices, lanes):
     """A 784-128-10 net of 101,770 weights in batches of 64 takes 7·4·101,770 + 4·4·64·922 bytes, 3.8 MB."""
@@ -118,3 +119,10 @@ def test_as_many_lanes_side_by_side_as_half_the_memory_holds(gigabytes, devices,
     stats = None if gigabytes is None else {"bytes_limit": int(gigabytes * 1e9)}
     device = SimpleNamespace(memory_stats=lambda: stats)
     assert chunk_size(static, device, devices) == lanes
+
+
+def test_a_net_that_the_memory_does_not_hold_is_an_error():
+    static, _ = split_config(small_config(hidden_sizes=(128,), batch_size=64), 784, 10, 54_000)
+    device = SimpleNamespace(memory_stats=lambda: {"bytes_limit": 2**20})
+    with pytest.raises(UserError, match=r"^hidden_sizes: a net of 784-128-10 in batches of 64 needs 0.00353 GiB; the"):
+        chunk_size(static, device)
