@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax.errors import UserError
 from mlp_jax.hparams import Hparams, Static
 from mlp_jax.lanes import mixed, pieces
 from mlp_jax.lanes.fit import Chunk, MixedChunk, Program, Task, init_weights, order_of, steps_per_call
@@ -30,12 +31,19 @@ ON_CHIP = {"TPU v5 lite": 105e6}
 
 
 def chunk_size(static: Static, device: jax.Device, devices: int = 1) -> int:
-    """Lanes of a chunk: as many as half the device's memory holds, a power of two, at most its share of 256."""
+    """Lanes of a chunk: as many as half the device's memory holds, a power of two, at most its share of 256.
+
+    UserError where the memory does not hold one.
+    """
     weights = sum((a + 1) * b for a, b in pairwise(static.sizes))
     trained, evaluated = 4 * static.batch_size * sum(static.sizes), 2 * EVALUATION_BATCH * max(static.sizes)
     # w, g, m, v, update, best, one to spare; the activations of a step, or of an evaluation, which keeps no old ones.
     bytes_per_lane = static.dtype.itemsize * (7 * weights + max(trained, evaluated))
-    memory = (device.memory_stats() or {}).get("bytes_limit", 2**32)
+    known = (device.memory_stats() or {}).get("bytes_limit")
+    if known is not None and bytes_per_lane > known:
+        needs = f"a net of {'-'.join(map(str, static.sizes))} in batches of {static.batch_size} needs"
+        raise UserError(f"hidden_sizes: {needs} {bytes_per_lane / 2**30:.3g} GiB; the device has {known / 2**30:.3g}")
+    memory = known or 2**32
     fitting = max(1, int(SHARE_OF_MEMORY * memory / bytes_per_lane))
     if on_chip := ON_CHIP.get(device.device_kind):
         fitting = max(1, min(fitting, int(on_chip / (static.dtype.itemsize * 3 * weights))))

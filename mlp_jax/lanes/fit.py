@@ -226,7 +226,9 @@ class Chunk:
         return jax.device_put(whole, self.first.placement.whole)
 
     def fetch(self, lane: Lane, indices: Sequence[int]) -> list[Lane]:
-        """Some lanes on the host."""
+        """Some lanes on the host: all in one piece where they are many."""
+        if 8 * len(indices) >= len(self.tasks):
+            lane = jax.device_get(lane)
         return [jax.device_get(_lane_of(lane, index)) for index in indices]
 
 
@@ -235,8 +237,6 @@ class MixedChunk:
 
     `first` is the task of the first of them; `size` lanes lie on the devices.
     """
-
-    shared = True
 
     def __init__(
         self, first: Task, form: mixed.Form, configs: Sequence[ConfigDict], halves: Sequence[Halves], size: int
@@ -275,7 +275,7 @@ class MixedChunk:
 
     def _one(self, lane: Lane, index: int) -> Lane:
         def take(leaf: Any, axis: int) -> Any:
-            return leaf if axis < 0 else jax.lax.slice_in_dim(leaf, index, index + 1, axis=axis)
+            return leaf if axis < 0 else jax.lax.dynamic_slice_in_dim(leaf, index, 1, axis)
 
         return jax.device_get(jax.tree.map(take, lane, mixed.axes(self.form)))
 

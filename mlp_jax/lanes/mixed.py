@@ -9,6 +9,7 @@ The weights of all lanes lie side by side, of the first layer (in, lanes, out), 
 minibatch is one large one, of the others (lanes, in, out).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
@@ -50,7 +51,7 @@ from mlp_jax.training import (
 )
 
 # What may differ between lanes, with the value that stands for all of them where it is not a number of the lane.
-_NAMES = {"activation": "", "init": "", "loss": "", "optimizer": "", "schedule": "", "gradient": ""}
+_NAMES: dict[str, Any] = {"activation": "", "init": "", "loss": "", "optimizer": "", "schedule": "", "gradient": ""}
 _FEATURES = ("l2", "decoupled_weight_decay", "clip", "warmup", "smoothing")  # present if any lane has them
 # What is the same in all lanes of a program, as the minibatch or the arithmetic hangs on it.
 _SHARED = frozenset({"sizes", "precision", "batch_size", "mixup", "ema", "distortions", "image_shape"})
@@ -72,7 +73,8 @@ def kind(static: Static) -> Static:
     """
     inputs, *hidden, classes = static.sizes
     sizes = (inputs, 1, classes) if hidden else (inputs, classes)
-    return static._replace(**_NAMES, **dict.fromkeys(_FEATURES, False), sizes=sizes)
+    none: dict[str, Any] = dict.fromkeys(_FEATURES, False)
+    return static._replace(**_NAMES, **none, sizes=sizes)
 
 
 class Form(NamedTuple):
@@ -101,7 +103,7 @@ def form_of(statics: Iterable[Static], known: Form | None = None) -> Form:
     inputs, *_, classes = statics[0].sizes
     width = max((width for static in statics for width in static.sizes[1:-1]), default=0)
     sizes = (inputs, *[width] * max(len(static.sizes) - 2 for static in statics), classes)
-    features = {name: any(getattr(static, name) for static in statics) for name in _FEATURES}
+    features: dict[str, Any] = {name: any(getattr(static, name) for static in statics) for name in _FEATURES}
     activations, losses = (
         tuple(sorted({*old, *(getattr(static, field) for static in statics)} - {""}))
         for field, old in (("activation", known.activations if known else ()), ("loss", known.losses if known else ()))
@@ -112,19 +114,19 @@ def form_of(statics: Iterable[Static], known: Form | None = None) -> Form:
 PADDING = 4  # lanes are padded to at most so many times their own numbers, on average
 
 
-def forms_of(statics: Sequence[Static]) -> list[Form]:
-    """The fewest programs, from the largest nets down, that hold nets of one kind without too much `PADDING`."""
+def forms_of(statics: Iterable[Static]) -> list[Form]:
+    """The fewest programs, from the largest nets down, that hold these nets of one kind without too much `PADDING`."""
     forms: list[Form] = []
-    held: list[Static] = []
-    own = 0
-    for static in sorted(set(statics), key=_weights, reverse=True):
-        form = form_of([*held, static])
-        if held and _weights(form.static) * (len(held) + 1) > PADDING * (own + _weights(static)):
-            forms.append(form_of(held))
-            held, own = [], 0
-        held.append(static)
-        own += _weights(static)
-    return [*forms, form_of(held)]
+    lanes = own = 0
+    for static, count in sorted(Counter(statics).items(), key=lambda item: _weights(item[0]), reverse=True):
+        form = form_of([static], forms[-1] if lanes else None)
+        lanes, own = lanes + count, own + count * _weights(static)
+        if len(forms) and lanes * _weights(form.static) > PADDING * own:
+            lanes, own = count, count * _weights(static)
+            forms.append(form_of([static]))
+        else:
+            forms[-1:] = [form]
+    return forms
 
 
 def _weights(static: Static) -> int:
@@ -181,7 +183,8 @@ def blank(form: Form, count: int) -> Lane:
     def params() -> Params:
         shapes = [(count, n_in, n_out) for n_in, n_out in pairwise(static.sizes)]
         shapes[0] = (static.sizes[0], count, static.sizes[1])
-        return tuple(Layer(np.zeros(shape, dtype), np.zeros((count, shape[-1]), dtype)) for shape in shapes)
+        zeros: Any = np.zeros
+        return tuple(Layer(zeros(shape, dtype), zeros((count, shape[-1]), dtype)) for shape in shapes)
 
     def whole(value: int) -> Any:
         return np.full(count, value, np.int32)

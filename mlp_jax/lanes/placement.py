@@ -38,6 +38,12 @@ def parse_mesh(mesh: str) -> dict[str, int]:
     return sizes
 
 
+def divides_lanes(mesh: str) -> bool:
+    """Whether a lane lies on several devices."""
+    sizes = parse_mesh(mesh)
+    return sizes["data"] * sizes["fsdp"] > 1
+
+
 def on_device(device: jax.Device) -> Placement:
     """Everything on one device."""
     return Placement(SingleDeviceSharding(device), SingleDeviceSharding(device), 1)

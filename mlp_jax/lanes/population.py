@@ -28,8 +28,9 @@ from mlp_jax.lanes.fit import (
     make_task,
     place_data,
     place_lane,
+    stops_early,
 )
-from mlp_jax.lanes.placement import Placement, over_lanes, parse_mesh, placements
+from mlp_jax.lanes.placement import Placement, divides_lanes, over_lanes, placements
 from mlp_jax.training import Data, Lane
 
 
@@ -53,7 +54,8 @@ class Population:
         self.dataset, self.mesh = dataset, mesh
         self.compiler = Compiler()
         cpu = jax.devices()[0].platform == "cpu"
-        self._mixed = lanes == "mixed" or (lanes == "auto" and not cpu and not _divides_lanes(mesh))
+        able = not divides_lanes(mesh) and jax.process_count() == 1
+        self.mixed = lanes == "mixed" or (lanes == "auto" and not cpu and able)
         self._all = lanes == "mixed"  # also lanes that are all of one shape
         self._chunk = chunk or int(lanes == "queue" or cpu)
         self._most = chunk  # of mixed lanes on each device
@@ -85,13 +87,15 @@ class Population:
         A member whose loss is not finite comes back with `diverged` set and stops nobody else. Closing the iterator
         stops the others at the end of the call of the program they are in.
         """
-        statics = [self._static(member) for member in members]
-        several = self._all or len({static.trained for static in statics}) > 1
-        mixes = [self._mixed and several and not mixed.unmixable(static) for static in statics]
-        together = {index: members[index] for index in range(len(members)) if mixes[index]}
+        ended = {index for index, member in enumerate(members) if _is_over(member, until)}
+        yield from ((index, members[index]) for index in ended)
+        statics = {index: self._static(member) for index, member in enumerate(members) if index not in ended}
+        several = self._all or len({static.trained for static in statics.values()}) > 1
+        mixes = {index for index in statics if self.mixed and several and not mixed.unmixable(statics[index])}
+        together = {index: members[index] for index in statics if index in mixes}
         if together:
             yield from _run([lambda stop: self._train_mixed(together, until, stop)], len(together))
-        rest = [index for index in range(len(members)) if not mixes[index]]
+        rest = [index for index in statics if index not in mixes]
         if rest:
             chunks = self._chunks(members, rest)
             work = _Work([static.trained for static, _ in chunks])
@@ -235,10 +239,11 @@ class Population:
                 return
 
 
-def _divides_lanes(mesh: str) -> bool:
-    """Whether a lane lies on several devices, or in several processes."""
-    axes = parse_mesh(mesh)
-    return axes["data"] * axes["fsdp"] > 1 or jax.process_count() > 1
+def _is_over(member: Member, until: int | None) -> bool:
+    """Whether a member has got there already."""
+    config, epochs = member.config, len(member.records)
+    early = member.lane is not None and stops_early(config, epochs, int(member.lane.best.epoch))
+    return member.diverged or early or epochs >= min(until or config.num_epochs, config.num_epochs)
 
 
 def _minibatch(config: ConfigDict) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ def train_seeds(config: ConfigDict, folder: Path, dataset: Dataset) -> tuple[lis
     A seed that has finished is kept in `seeds/SEED/`, so that a resume trains only the others. One that diverges is
     left out of the means; if all do, `Diverged` is raised.
     """
-    population = Population(dataset, config.mesh)
+    population = Population(dataset, config.mesh, lanes=config.lanes)
     folders = [folder / "seeds" / str(config.seed + number) for number in range(config.seeds)]
     configs = [ConfigDict({**config.to_dict(), "seed": int(path.name), "seeds": 1}) for path in folders]
     members = [restore(path, own, dataset, population) for path, own in zip(folders, configs, strict=True)]

@@ -18,14 +18,15 @@ from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import log_run
 from mlp_jax.hparams import split_config
+from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.metrics import chosen
-from mlp_jax.runs.config import EXTRAS, check, complete, fingerprint, to_json, validate, write
+from mlp_jax.runs.config import EXTRAS, check, check_lanes, complete, fingerprint, to_json, validate, write
 from mlp_jax.runs.resume import write_card
 from mlp_jax.runs.run import check_against, load_for
 from mlp_jax.runs.run import run as train_run
-from mlp_jax.runs.runtime import announce
+from mlp_jax.runs.runtime import announce, describe
 from mlp_jax.runs.signals import interruptible
 from mlp_jax.schedules import DEPENDS_ON_LENGTH
 from mlp_jax.sweeps.dialect import parse, to_yaml
@@ -34,6 +35,7 @@ from mlp_jax.sweeps.space import Space
 from mlp_jax.sweeps.study import Outcome, Study, open_study
 
 TELL_SECONDS = 2.0  # trials that have ended are told together, at most this late
+MOST_TRIALS = 1 << 14  # asked for at once, where nothing is learnt between batches and one program trains them all
 WAIT_SECONDS = 2.0  # between two looks for trials that another worker may leave behind
 
 
@@ -44,6 +46,7 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any] | None:
     the folder are views of it. The test set is read only with `sweep.report_test`.
     """
     space = parse(config.sweep.to_dict(), config, check)
+    _check_lanes(config, space)
     dataset = load_for(config, folder)
     check_against(config, dataset)
     if config.storage:
@@ -75,7 +78,9 @@ def trial_config(config: ConfigDict, overrides: dict[str, Any]) -> ConfigDict:
 
 
 def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) -> None:
-    population = Population(dataset, config.mesh)
+    population = Population(dataset, config.mesh, lanes=config.lanes)
+    batches = _batches(config, study) if population.mixed else 1
+    summary = _Summary(folder, population.compiler)
     test = load_test(dataset) if study.space.report_test else None
     done, last = len(study.trials()), time.monotonic()
     waiting: list[tuple[Trial, Outcome]] = []
@@ -85,11 +90,12 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
             study.tell(waiting)
             waiting.clear()
             _write_views(config, study, folder)
+            summary.write(len(study.trials()))
 
     with progress(study.space.cap or math.inf, "trials") as show, interruptible(folder):
         try:
             while not study.finished():
-                trials = study.ask()
+                trials = study.ask(batches)
                 if not trials and not study.finished():
                     time.sleep(WAIT_SECONDS)
                 with closing(_train(config, study, population, trials)) as ended:
@@ -109,6 +115,41 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
         except Interrupted:
             tell()
             raise
+
+
+def _batches(config: ConfigDict, study: Study) -> int:
+    """Batches trained together by one program: more than one where no trial waits for what earlier ones have shown."""
+    space = study.space
+    learns = space.method == "bayes" or space.early_terminate or space.target is not None
+    return 1 if learns or config.storage else max(1, MOST_TRIALS // study.size)
+
+
+def _check_lanes(config: ConfigDict, space: Space) -> None:
+    """Raises a UserError where lanes='mixed' cannot mix what some trial would be."""
+    ends = {field: values.choices or (values.low, values.high) for field, values in space.parameters.items()}
+    first = {field: values[0] for field, values in ends.items()}
+    for field, values in ends.items() if config.lanes == "mixed" else ():
+        for value in values:
+            check_lanes(trial_config(config, space.overrides({**first, field: value})))
+
+
+class _Summary:
+    """summary.json: what the sweep took on this worker, over all its starts."""
+
+    def __init__(self, folder: Path, compiler: Compiler) -> None:
+        self._path, self._compiler, self._start = folder / "summary.json", compiler, time.perf_counter()
+        self._before = workdir.read_if_there(self._path) or {}
+        self._machine = describe()
+
+    def write(self, trials: int) -> None:
+        """`trials` have ended so far in the whole study."""
+        now = {
+            "seconds": time.perf_counter() - self._start,
+            "compile_seconds": self._compiler.seconds,
+            "programs": self._compiler.programs,
+        }
+        sums = {name: value + self._before.get(name, 0) for name, value in now.items()}
+        workdir.write_json(self._path, {"trials": trials, **sums, **self._machine})
 
 
 @dataclass(eq=False)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from mlp_jax.errors import UserError
 from mlp_jax.hparams import split_config
 from mlp_jax.lanes.compile import chunk_size
 from mlp_jax.lanes.population import Member, Population
@@ -110,7 +111,7 @@ def test_lanes_over_devices_need_no_communication(chunk):
 
 @pytest.mark.parametrize(
     ("gigabytes", "devices", "lanes"),
-    [(80, 1, 256), (80, 4, 64), (80, 1000, 1), (None, 1, 128), (0.1, 1, 4), (1e-6, 1, 1)],
+    [(80, 1, 256), (80, 4, 64), (80, 1000, 1), (None, 1, 128), (0.1, 1, 4), (1e-2, 1, 1)],
 )
 def test_as_many_lanes_side_by_side_as_half_the_memory_holds(gigabytes, devices, lanes):
     """784-128-10 has 101,770 weights: 7·4·101,770 bytes, and 2·4·1000·784 of an evaluation (a step: 4·4·64·922)."""
@@ -125,3 +126,10 @@ def test_on_a_chip_with_vector_memory_the_state_of_a_chunk_stays_in_it():
     static, _ = split_config(small_config(hidden_sizes=(128,) * 3, batch_size=32), 784, 10, 54_000)
     device = SimpleNamespace(memory_stats=lambda: {"bytes_limit": 16 * 10**9}, device_kind="TPU v5 lite")
     assert chunk_size(static, device) == 64
+
+
+def test_a_net_that_the_memory_does_not_hold_is_an_error():
+    static, _ = split_config(small_config(hidden_sizes=(128,), batch_size=64), 784, 10, 54_000)
+    device = SimpleNamespace(memory_stats=lambda: {"bytes_limit": 2**20})
+    with pytest.raises(UserError, match=r"^hidden_sizes: a net of 784-128-10 in batches of 64 needs 0.0085 GiB; the"):
+        chunk_size(static, device)
