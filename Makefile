@@ -41,7 +41,7 @@ check-accelerator: $(VENV)/development ## tests and trainings on the accelerator
 
 # What `make check-accelerator` compiles with: both compilers in an environment of their own, since JAX would look for
 # the devices of each in every process.
-$(VENV)-accelerator/compilers: benchmarks/requirements-ahead.txt $(REQUIREMENTS)
+.venv-accelerator/compilers: benchmarks/requirements-ahead.txt $(REQUIREMENTS)
 	@echo "Installing $< into $(@D) (about 2 GB)"
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install -r $<

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 MATHEMATICS = ("model", "losses", "gradients", "gradcheck", "optimizers", "schedules", "metrics", "training")
+COMPILERS = ".venv-accelerator"
 SEEDS, LANES, EPOCHS = 8, 16, 8
 
 
@@ -134,12 +135,9 @@ def table(found: list[Row]) -> str:
 
 
 def compiler() -> str:
-    """The Python of the environment that has the compilers, beside this one; made where it is missing."""
-    folder = f"{os.path.relpath(sys.prefix, ROOT)}-accelerator"
-    subprocess.run(
-        ["make", "--no-print-directory", f"{folder}/compilers", f"VENV={folder[:-12]}"], cwd=ROOT, check=True
-    )
-    return f"{folder}/bin/python"
+    """The Python of the environment that has the compilers; made where it is missing."""
+    subprocess.run(["make", "--no-print-directory", f"{COMPILERS}/compilers"], cwd=ROOT, check=True)
+    return f"{COMPILERS}/bin/python"
 
 
 def here() -> bool:
