@@ -37,8 +37,16 @@ docs: $(VENV)/documentation ## the pages of docs/ as HTML in docs/_build/html, n
 bench: $(VENV)/runtime ## the short benchmarks
 	$(BIN)/python -m benchmarks
 
-check-accelerator: $(VENV)/development ## tests, a training and a population on the accelerator that is there
+check-accelerator: $(VENV)/development ## tests and trainings on the accelerator that is there; without one, compile for six
 	$(BIN)/python -m benchmarks.accelerator
+
+# What `make check-accelerator` compiles with: both compilers in an environment of their own, since JAX would look for
+# the devices of each in every process.
+.venv-accelerator/compilers: benchmarks/requirements-ahead.txt $(REQUIREMENTS)
+	@echo "Installing $< into $(@D) (about 2 GB)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install -r $<
+	@touch $@
 
 audit: $(VENV)/runtime ## known vulnerabilities of what requirements.lock names; asks PyPI
 	@$(PIP) install "pip-audit>=2.9,<3"

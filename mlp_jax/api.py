@@ -234,9 +234,9 @@ def _compiler() -> Compiler:
 
 def train_members(dataset: Dataset, given: Sequence[Member]) -> list[tuple[Run, Member]]:
     """A run for each member, trained to its end in one population and tested once; and the member after it."""
-    compiler = _compiler()
+    compiler, first = _compiler(), given[0].config
     before = compiler.seconds
-    population = Population(dataset, given[0].config.mesh, compiler=compiler)
+    population = Population(dataset, first.mesh, lanes=first.lanes, compiler=compiler)
     members: dict[int, Member] = dict(population.train(given))
     shared = {"compile_seconds": compiler.seconds - before, **runtime.describe()}
     pixels, labels = load_test(dataset)

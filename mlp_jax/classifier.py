@@ -20,8 +20,8 @@ from sklearn.utils.multiclass import check_classification_targets  # noqa: E402
 from sklearn.utils.validation import check_is_fitted, validate_data  # noqa: E402
 
 # The fields of a config that say nothing of a table of features, or that belong to files and devices.
-_OTHERS = """dataset data_dir fallback_dataset seeds probes evaluate_split mesh steps_per_call resume checkpoint_seconds
-    tracker wandb_project wandb_entity"""
+_OTHERS = """dataset data_dir fallback_dataset seeds probes evaluate_split mesh lanes steps_per_call resume
+    checkpoint_seconds tracker wandb_project wandb_entity"""
 # A table is small and has its test set elsewhere: nothing is held out, and more epochs are trained than of images.
 PARAMETERS: dict[str, Any] = {
     **{n: value for n, value in FIELDS.items() if not n.startswith("augment_") and n not in _OTHERS.split()},

@@ -88,22 +88,18 @@ def steps_per_epoch(num_examples: Any, batch_size: int) -> Any:
     return -(-num_examples // batch_size)
 
 
-def split_config(
+def static_of(
     config: Any,
     inputs: int,
     classes: int,
     num_examples: int,
     image_shape: tuple[int, ...] = (0, 0),
-    class_weight: Any = (),
-) -> tuple[Static, Hparams]:
-    """The two halves of a config, for data of `num_examples` training rows of `inputs` numbers in `classes` classes.
-
-    Only a program that trains on distorted images needs their shape, and one that weighs its examples the weight of
-    each class.
-    """
+    weighted: bool = False,
+) -> Static:
+    """The half that is compiled in; see `split_config`. Plain Python: it starts no device."""
     distortions = tuple(name for name in DISTORTIONS if config[f"augment_{name}"] > 0)
     names = ("activation", "init", "loss", "optimizer", "schedule", "gradient", "precision", "probes")
-    static = Static(
+    return Static(
         **{name: config[name] for name in names},
         sizes=(inputs, *config.hidden_sizes, classes),
         batch_size=min(config.batch_size or num_examples, num_examples),
@@ -118,8 +114,24 @@ def split_config(
         ema=config.ema_decay > 0,
         distortions=distortions,
         image_shape=(image_shape[0], image_shape[1]) if distortions else (0, 0),
-        weighted=len(class_weight) > 0,
+        weighted=weighted,
     )
+
+
+def split_config(
+    config: Any,
+    inputs: int,
+    classes: int,
+    num_examples: int,
+    image_shape: tuple[int, ...] = (0, 0),
+    class_weight: Any = (),
+) -> tuple[Static, Hparams]:
+    """The two halves of a config, for data of `num_examples` training rows of `inputs` numbers in `classes` classes.
+
+    Only a program that trains on distorted images needs their shape, and one that weighs its examples the weight of
+    each class.
+    """
+    static = static_of(config, inputs, classes, num_examples, image_shape, len(class_weight) > 0)
     steps = steps_per_epoch(num_examples, static.batch_size)
 
     def number(value: Any) -> Array:

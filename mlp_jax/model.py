@@ -167,6 +167,20 @@ class Cache(NamedTuple):
     norms: tuple[tuple[Array, ...], ...]  # what `NORMS` need to go back
 
 
+def hidden_layer(
+    layer: Layer, entered: Array, activation: str, precision: str, norm: str
+) -> tuple[Array, Array, tuple[Array, ...]]:
+    """(z, a, what the norm keeps) of one hidden layer: z = norm(h·w) + b, a = f(z)."""
+    v, kept = NORMS[norm].f(PRECISIONS[precision](entered, layer.w))
+    z = v + layer.b
+    return z, ACTIVATIONS[activation].f(z), kept
+
+
+def output_layer(layer: Layer, entered: Array, precision: str) -> Array:
+    """The logits h·w + b."""
+    return PRECISIONS[precision](entered, layer.w) + layer.b
+
+
 def forward(
     params: Params,
     inputs: Array,
@@ -181,15 +195,12 @@ def forward(
 
     `inputs` is (batch, in), the logits are (batch, classes). `masks` of `dropout_masks` in training, () otherwise.
     """
-    f, product = ACTIVATIONS[activation].f, PRECISIONS[precision]
     entered, pre_activations, activations, norms = [inputs], [], [], []
     for index, layer in enumerate(params[:-1]):
-        v, kept = NORMS[norm].f(product(entered[-1], layer.w))
-        z = v + layer.b
-        a = f(z)
+        z, a, kept = hidden_layer(layer, entered[-1], activation, precision, norm)
         norms.append(kept)
         pre_activations.append(z)
         activations.append(a)
         entered.append(a * masks[index] if masks else a)
-    logits = product(entered[-1], params[-1].w) + params[-1].b
+    logits = output_layer(params[-1], entered[-1], precision)
     return logits, Cache(tuple(entered), tuple(pre_activations), tuple(activations), masks, tuple(norms))

@@ -184,7 +184,9 @@ def _apart(*leaves: Array) -> tuple[Array, ...]:
     The step takes the new moments from the old ones a second time. Then m, v and w all read the same arrays, and XLA
     makes one loop of the three (see `runtime._fuse_outputs`) where it would write the moments and read them again.
     """
-    return lax.optimization_barrier(leaves) if jax.default_backend() == "cpu" else leaves
+    return lax.platform_dependent(
+        *leaves, cpu=lambda *leaves: lax.optimization_barrier(leaves), default=lambda *leaves: leaves
+    )
 
 
 def add_decoupled_weight_decay(
@@ -220,3 +222,43 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], tuple[str, ...]]] = {
     "adam": (adam, ("beta1", "beta2", "eps")),
     "nadam": (nadam, ("beta1", "beta2", "eps")),
 }
+
+
+class Coefficients(NamedTuple):
+    """An update as numbers: m ← αm + γg, v ← βv + (1−β)g², w ← w − (p·m + q·g)/(s·√v + e)."""
+
+    alpha: Number
+    gamma: Number
+    beta: Number
+    p: Number
+    q: Number
+    s: Number
+    e: Number
+
+
+def _adam_coefficients(eta: Number, t: Array, b1: Number, b2: Number, eps: Number) -> Coefficients:
+    return Coefficients(b1, 1 - b1, b2, eta / (1 - b1**t), 0, 1 / jnp.sqrt(1 - b2**t), eps)
+
+
+def _nadam_coefficients(eta: Number, t: Array, b1: Number, b2: Number, eps: Number) -> Coefficients:
+    c1, ahead = 1 - b1**t, 1 - b1 ** (t + 1)
+    return Coefficients(b1, 1 - b1, b2, eta * b1 / ahead, eta * (1 - b1) / c1, 1 / jnp.sqrt(1 - b2**t), eps)
+
+
+# name -> the coefficients of update t (from 1) at learning rate η; the other arguments are those of `OPTIMIZERS`. So
+# networks with different optimizers share one program. An optimizer that is no such update has no row.
+COEFFICIENTS: dict[str, Callable[..., Coefficients]] = {
+    "sgd": lambda eta, t: Coefficients(0, 0, 0, 0, eta, 0, 1),
+    "momentum": lambda eta, t, mu: Coefficients(mu, 1, 0, eta, 0, 0, 1),
+    "nesterov": lambda eta, t, mu: Coefficients(mu, 1, 0, eta * mu, eta, 0, 1),
+    "rmsprop": lambda eta, t, b, eps: Coefficients(0, 0, b, 0, eta, 1, eps),
+    "adam": _adam_coefficients,
+    "nadam": _nadam_coefficients,
+}
+
+
+def update_by(c: Coefficients, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
+    """(update, m, v) of one leaf; the numbers of `c` have the leaf's dtype and broadcast with it."""
+    m, v = c.alpha * m + c.gamma * g, c.beta * v + (1 - c.beta) * g * g
+    root = jnp.where(c.s > 0, c.s * jnp.sqrt(v), 0)  # 0·∞ would be NaN where an unused g² overflows
+    return -(c.p * m + c.q * g) / (root + c.e), m, v

@@ -21,6 +21,7 @@ from mlp_jax.optimizers import OPTIMIZERS, Optimizer, add_decoupled_weight_decay
 from mlp_jax.schedules import learning_rate_factor
 
 EVALUATION_BATCH = 1000
+UNROLL = 4  # steps of a turn where their number is compiled in: on a GPU one graph of kernels launches them
 Placed = Any  # a NumPy array or number before it is placed on a device, a JAX array after
 
 
@@ -124,9 +125,14 @@ def host_generator(key: Array) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
+def epoch_key(keys: Keys, epoch: Array | int) -> Array:
+    """The key of epoch `epoch` (from 1), whose generator permutes the training rows."""
+    return jax.random.fold_in(keys.shuffle, epoch)
+
+
 def epoch_order(keys: Keys, epoch: int, train_indices: np.ndarray) -> np.ndarray:
     """The order in which epoch `epoch` (from 1) visits the training rows."""
-    return host_generator(jax.random.fold_in(keys.shuffle, epoch)).permutation(train_indices)
+    return host_generator(epoch_key(keys, epoch)).permutation(train_indices)
 
 
 def in_batches(indices: np.ndarray, size: int, width: int = 0) -> Rows:
@@ -161,10 +167,11 @@ def start_lane(static: Static, hparams: Hparams, params: Params) -> Lane:
     opt_state = make_optimizer(static, hparams, hparams.learning_rate).init(params)
     best = Best(jax.tree.map(jnp.zeros_like, params), jnp.int32(-1), jnp.int32(0))
     average = jax.tree.map(jnp.zeros_like, params) if static.ema else ()
-    return Lane(TrainState(params, opt_state, jnp.int32(0), average), _no_sums(static), best)
+    return Lane(TrainState(params, opt_state, jnp.int32(0), average), no_sums(static), best)
 
 
-def _no_sums(static: Static) -> Sums:
+def no_sums(static: Static) -> Sums:
+    """Of an epoch before its first step."""
     layers = len(static.sizes) - 1
     probes = Probes(jnp.zeros(layers, static.dtype), jnp.zeros(layers, static.dtype)) if static.probes else ()
     return Sums(jnp.zeros((), static.dtype), jnp.int32(0), jnp.int32(-1), probes)
@@ -280,9 +287,19 @@ def move_average(average: Params, params: Params, decay: Array, count: Array) ->
 
 
 def train_steps(
-    static: Static, hparams: Hparams, keys: Keys, data: Data, order: Rows, lane: Lane, bounds: tuple[Placed, Placed]
+    static: Static,
+    hparams: Hparams,
+    keys: Keys,
+    data: Data,
+    order: Rows,
+    lane: Lane,
+    bounds: tuple[Placed, Placed],
+    count: int = 0,
 ) -> Lane:
-    """Batches start … stop − 1 of the epoch whose row order is `order`; one program for any bounds (start, stop)."""
+    """Batches start … stop − 1 of the epoch whose row order is `order`; one program for any bounds (start, stop).
+
+    With `count` a program for `count` batches from start alone, whose loop needs no condition that the host reads.
+    """
 
     def taken(batch: Array) -> Batch:
         return take_batch(static, data, order, batch, static.batch_size, hparams.class_weight)
@@ -290,7 +307,10 @@ def train_steps(
     def body(batch: Array, lane: Lane) -> Lane:
         return train_step(static, hparams, keys, lane, taken(batch))
 
-    return lax.fori_loop(*bounds, body, lane)
+    if not count:
+        return lax.fori_loop(*bounds, body, lane)
+    start, _ = bounds
+    return lax.fori_loop(np.int32(0), np.int32(count), lambda i, lane: body(start + i, lane), lane, unroll=UNROLL)
 
 
 class Evaluation(NamedTuple):
@@ -301,26 +321,34 @@ class Evaluation(NamedTuple):
     alive: tuple[Array, ...]
 
 
+def add_scores(
+    static: Static, loss: Array, confusion: Array, logits: Array, labels: Array, real: Array
+) -> tuple[Array, Array]:
+    """The sums with those of a batch."""
+    losses = LOSSES[static.loss].value(logits, _targets(static, labels))
+    found = confusion_matrix(lax.argmax(logits, 1, jnp.int32), labels, real, static.sizes[-1])
+    return loss + jnp.sum(real * losses), confusion + found
+
+
+def add_alive(static: Static, alive: Array, z: Array, a: Array, real: Array) -> Array:
+    """The units of a hidden layer that pass gradient, with those that do in a batch."""
+    return alive | jnp.any(ACTIVATIONS[static.activation].df(z, a) * real[:, None] != 0, axis=0)
+
+
 def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluation:
     """Loss (without λ and dropout) and confusion matrix over `rows`, summed batch by batch; no example is dropped."""
-    classes, hidden = static.sizes[-1], static.sizes[1:-1]
 
     def body(batch: Array, total: Evaluation) -> Evaluation:
         taken = take_batch(static, data, rows, batch, rows.indices.shape[1])
-        labels, real = taken.labels, taken.real
         logits, cache = forward(params, taken.inputs, masks=(), **static.net)
-        losses = LOSSES[static.loss].value(logits, _targets(static, labels))
         alive = total.alive
         if static.probes:
-            df = ACTIVATIONS[static.activation].df
-            slopes = [df(z, a) * real[:, None] for z, a in zip(cache.pre_activations, cache.activations, strict=True)]
-            alive = tuple(old | jnp.any(slope != 0, axis=0) for old, slope in zip(alive, slopes, strict=True))
-        return Evaluation(
-            total.loss + jnp.sum(real * losses),
-            total.confusion + confusion_matrix(lax.argmax(logits, 1, jnp.int32), labels, real, classes),
-            alive,
-        )
+            layers = zip(alive, cache.pre_activations, cache.activations, strict=True)
+            alive = tuple(add_alive(static, old, z, a, taken.real) for old, z, a in layers)
+        scores = add_scores(static, total.loss, total.confusion, logits, taken.labels, taken.real)
+        return Evaluation(*scores, alive)
 
+    classes, hidden = static.sizes[-1], static.sizes[1:-1]
     nothing = Evaluation(
         jnp.zeros((), static.dtype),
         jnp.zeros((classes, classes), jnp.int32),
@@ -329,39 +357,66 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
     return lax.fori_loop(0, rows.indices.shape[0], body, nothing)
 
 
+def compare(static: Static, total: Evaluation | None, count: Array, best: Array) -> tuple[Array, Array, Array]:
+    """(mean loss, correct examples, whether they are more than `best`) of a validation of `count` examples.
+
+    Without validation the last parameters are the ones to test.
+    """
+    if total is None:
+        return jnp.asarray(jnp.nan, static.dtype), jnp.int32(0), jnp.asarray(True)
+    correct = jnp.trace(total.confusion, dtype=jnp.int32)
+    return total.loss / count.astype(static.dtype), correct, correct > best
+
+
+def keep_better(better: Array, new: Any, old: Any) -> Any:
+    """`new` where it is better, else `old`."""
+    return jax.tree.map(lambda one, other: jnp.where(better, one, other), new, old)
+
+
+def all_finite(tree: Any) -> Array:
+    """Whether every number is."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def sum_up(
+    static: Static, state_step: Array, sums: Sums, counts: tuple[Array, Array], finite: Array
+) -> tuple[Array, Array, Array]:
+    """(mean training loss, epoch, first bad step) of an epoch of `counts` = (rows, steps).
+
+    A last step that makes the parameters infinite leaves no later loss to tell.
+    """
+    rows, steps = counts
+    first_bad = jnp.where((sums.first_bad < 0) & ~finite, state_step, sums.first_bad)
+    return sums.loss / rows.astype(static.dtype), state_step // steps, first_bad
+
+
 def end_epoch(
     static: Static, data: Data, train_count: Placed, steps: Placed, validation: Rows, lane: Lane
 ) -> tuple[Lane, EpochStats]:
     """Validates, keeps the best parameters (averaged ones, if any), and sets the epoch's sums back to nothing.
 
-    The epoch had `train_count` rows in `steps` steps. The optimizer's state passes through.
+    The epoch had `train_count` rows in `steps` steps. The optimizer's state passes through. `lanes.pieces` has the same
+    in parts.
     """
     state, sums, best = lane
     params = state.average if static.ema else state.params
-    probes: dict[str, Array] = {}
-    if static.probes:
-        probes["grad_norm"] = sums.probes.grad_norm / steps.astype(static.dtype)
-        probes["update_norm"] = sums.probes.update_norm / steps.astype(static.dtype)
-        probes["weight_norm"] = _layer_norms(state.params)
-    val_loss = jnp.asarray(jnp.nan, static.dtype)
-    correct = jnp.int32(0)
-    better = jnp.asarray(True)  # without validation the last parameters are the ones to test
-    if validation.indices.shape[0]:
-        total = evaluate(static, params, data, validation)
-        correct = jnp.trace(total.confusion, dtype=jnp.int32)
-        val_loss = total.loss / validation.total.astype(static.dtype)
-        better = correct > best.correct
-        if static.probes and total.alive:
-            probes["dead_units"] = jnp.stack([1 - jnp.mean(units.astype(static.dtype)) for units in total.alive])
-    epoch = state.step // steps
-    best = Best(
-        jax.tree.map(lambda new, old: jnp.where(better, new, old), params, best.params),
-        jnp.where(better, correct, best.correct),
-        jnp.where(better, epoch, best.epoch),
-    )
-    train_loss = sums.loss / train_count.astype(static.dtype)
-    # A last step that makes the parameters infinite leaves no later loss to tell.
-    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
-    first_bad = jnp.where((sums.first_bad < 0) & ~finite, state.step, sums.first_bad)
+    total = evaluate(static, params, data, validation) if validation.indices.shape[0] else None
+    val_loss, correct, better = compare(static, total, validation.total, best.correct)
+    finite = all_finite(state.params)
+    train_loss, epoch, first_bad = sum_up(static, state.step, sums, (train_count, steps), finite)
+    kept = keep_better(better, Best(params, correct, epoch), best)
+    probes = probed(static, steps, sums, state.params, total.alive if total else ()) if static.probes else {}
     stats = EpochStats(train_loss, sums.correct, val_loss, correct, first_bad, probes)
-    return Lane(state, _no_sums(static), best), stats
+    return Lane(state, no_sums(static), kept), stats
+
+
+def probed(static: Static, steps: Array, sums: Sums, params: Params, alive: tuple[Array, ...]) -> dict[str, Array]:
+    """What the probes of an epoch say, a number a layer each."""
+    found = {
+        "grad_norm": sums.probes.grad_norm / steps.astype(static.dtype),
+        "update_norm": sums.probes.update_norm / steps.astype(static.dtype),
+        "weight_norm": _layer_norms(params),
+    }
+    if alive:
+        found["dead_units"] = jnp.stack([1 - jnp.mean(units.astype(static.dtype)) for units in alive])
+    return found

@@ -6,6 +6,7 @@ same computation wherever it runs. No file is written here; the only clock is th
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -18,7 +19,9 @@ from mlp_jax.data.arrays import Dataset
 from mlp_jax.data.datasets import split
 from mlp_jax.errors import UserError, shown
 from mlp_jax.hparams import Hparams, Static, split_config, steps_per_epoch
-from mlp_jax.lanes.placement import Placement, put, state_shardings
+from mlp_jax.lanes import mixed
+from mlp_jax.lanes.placement import Placement, lane_shardings, put, state_shardings
+from mlp_jax.model import Params, init_params
 from mlp_jax.training import (
     EVALUATION_BATCH,
     Data,
@@ -27,13 +30,15 @@ from mlp_jax.training import (
     Lane,
     Placed,
     Rows,
-    epoch_order,
+    epoch_key,
     host_generator,
     in_batches,
     make_keys,
 )
 
+EPOCHS_DRAWN = 128  # whose shuffles' keys are fetched at once
 FLOPS_PER_CALL = 6e10  # about two seconds of one slow core; a signal waits no longer than a call
+OF_AN_ACCELERATOR = 300  # times as many where many lanes keep it busy
 Record = dict[str, Any]  # one line of metrics.jsonl
 
 
@@ -44,6 +49,7 @@ class Task(NamedTuple):
     static: Static
     hparams: Hparams
     keys: Keys
+    shuffle: Callable[[int], np.random.Generator]  # of each epoch from 1, on the host
     data: Data
     train_indices: np.ndarray
     validation: Rows
@@ -53,6 +59,9 @@ class Task(NamedTuple):
     def steps(self) -> int:
         """Updates of an epoch."""
         return steps_per_epoch(len(self.train_indices), self.static.batch_size)
+
+
+Halves = tuple[Static, Hparams]  # of a config
 
 
 class Program(NamedTuple):
@@ -101,6 +110,8 @@ def class_weights(config: ConfigDict, dataset: Dataset, train: np.ndarray) -> np
     given, classes = config.class_weight, len(dataset.class_names)
     if not given and not len(dataset.sample_weight):
         return np.zeros(0)
+    if config.lanes == "mixed":
+        raise UserError("lanes: 'mixed' is not for data that are weighed, by sample_weight; allowed: 'auto', 'queue'")
     labels = dataset.train_labels[train]
     weights = np.ones(classes)
     if given == ("balanced",):
@@ -125,9 +136,25 @@ def make_task(config: ConfigDict, dataset: Dataset, data: Data, placement: Place
     inputs, classes = dataset.train_images.shape[1], len(dataset.class_names)
     weights = class_weights(config, dataset, train)
     static, hparams = split_config(config, inputs, classes, len(train), dataset.image_shape, weights)
+    shuffle = _shuffles(keys)
     hparams, keys = put((hparams, keys), placement.whole)
     rows = place_rows(validation, min(EVALUATION_BATCH, max(len(validation), 1)), placement)
-    return Task(config, static, hparams, keys, data, train, rows, placement)
+    return Task(config, static, hparams, keys, shuffle, data, train, rows, placement)
+
+
+_epoch_keys = jax.jit(jax.vmap(epoch_key, (None, 0)))
+
+
+def _shuffles(keys: Keys) -> Callable[[int], np.random.Generator]:
+    """`host_generator(epoch_key(…))`, drawn for many epochs ahead: a key that a device draws waits until it is idle."""
+
+    @cache
+    def drawn(block: int) -> np.ndarray:
+        first = block * EPOCHS_DRAWN
+        return np.asarray(jax.random.key_data(_epoch_keys(keys, jnp.arange(first, first + EPOCHS_DRAWN))))
+
+    drawn(0)
+    return lambda epoch: np.random.default_rng(drawn(epoch // EPOCHS_DRAWN)[epoch % EPOCHS_DRAWN])
 
 
 def place_lane(lane: Lane, placement: Placement) -> Lane:
@@ -141,16 +168,17 @@ def place_rows(indices: np.ndarray, size: int, placement: Placement) -> Rows:
     return Rows(put(matrix, placement.rows), put(total, placement.whole))
 
 
-def steps_per_call(task: Task) -> int:
+def steps_per_call(task: Task, lanes: int = 1) -> int:
     """Steps of one call: an epoch in the least number of equal calls that each keep the device busy ≲ 2 s."""
-    weights = sum(a * b for a, b in pairwise(task.static.sizes))
-    most = task.config.steps_per_call or max(1, int(FLOPS_PER_CALL / (6 * weights * (task.static.batch_size + 4))))
+    weights = lanes * sum(a * b for a, b in pairwise(task.static.sizes))
+    flops = FLOPS_PER_CALL * (1 if lanes == 1 or jax.default_backend() == "cpu" else OF_AN_ACCELERATOR)
+    most = task.config.steps_per_call or max(1, int(flops / (6 * weights * (task.static.batch_size + 4))))
     return -(-task.steps // -(-task.steps // most))
 
 
 def order_of(task: Task, epoch: int) -> Rows:
     """The batches of epoch `epoch` (from 1), on the device."""
-    return place_rows(epoch_order(task.keys, epoch, task.train_indices), task.static.batch_size, task.placement)
+    return place_rows(task.shuffle(epoch).permutation(task.train_indices), task.static.batch_size, task.placement)
 
 
 def to_record(task: Task, epoch: int, step: int, stats: EpochStats, seconds: float) -> Record:
@@ -222,7 +250,7 @@ class Chunk:
     """
 
     def __init__(self, tasks: Sequence[Task], size: int, shared: bool) -> None:
-        self.count, self.shared = len(tasks), shared
+        self.first, self.configs, self.shared = tasks[0], [task.config for task in tasks], shared
         self.tasks = [*tasks, *[tasks[0]] * (size - len(tasks))]
         self.hparams, self.keys = stack([(task.hparams, task.keys) for task in self.tasks])
         self.validation = tasks[0].validation if self.shared else stack([task.validation for task in self.tasks])
@@ -234,46 +262,139 @@ class Chunk:
         by_seed = {task.config.seed: order_of(task, epoch) for task in {t.config.seed: t for t in self.tasks}.values()}
         return stack([by_seed[task.config.seed] for task in self.tasks])
 
+    def begin(self, program: Program, lanes: Sequence[Lane]) -> Lane:
+        """The state to go on from on the devices; `lanes` on the host, none for the start."""
+        if not lanes:
+            return program.init(self.hparams, self.keys)
+        whole = stack([*lanes, *[lanes[0]] * (len(self.tasks) - len(lanes))])
+        return jax.device_put(whole, self.first.placement.whole)
+
+    def fetch(self, lane: Lane, indices: Sequence[int]) -> list[Lane]:
+        """Some lanes on the host: all in one piece where they are many."""
+        if 8 * len(indices) >= len(self.tasks):
+            lane = jax.device_get(lane)
+        return [jax.device_get(_lane_of(lane, index)) for index in indices]
+
+
+class MixedChunk:
+    """Lanes of `form` for nets of different shapes, all equally far, with one seed and one minibatch.
+
+    `first` is the task of the first of them; `size` lanes lie on the devices.
+    """
+
+    def __init__(
+        self, first: Task, form: mixed.Form, configs: Sequence[ConfigDict], halves: Sequence[Halves], size: int
+    ) -> None:
+        self.first, self.form, self.configs, self.halves, self.size = first, form, configs, halves, size
+        self.hparams = self.place(mixed.numbers_of(form, halves, size), 0)
+        self.keys, self.validation = (first.hparams, first.keys), (self.hparams, first.validation)
+
+    def place(self, tree: Any, axes: Any) -> Any:
+        """On the devices, the lanes divided among them; `axes` as in `placement.lane_shardings`."""
+        axes = jax.tree.map(lambda _: axes, tree) if isinstance(axes, int) else axes
+        return put(tree, lane_shardings(self.first.placement, axes))
+
+    def orders(self, epoch: int) -> Rows:
+        """The batches of epoch `epoch` (from 1), which all lanes share."""
+        return order_of(self.first, epoch)
+
+    def begin(self, program: Any, lanes: Sequence[Lane]) -> Lane:
+        """As in `Chunk`; first weights are drawn by each net's own programs, once for nets that have the same."""
+        drawn: dict[Any, Params] = {}
+        for static, hparams in self.halves if not lanes else ():
+            key = static.sizes, static.init, float(hparams.init_scale)
+            if key not in drawn:
+                drawn[key] = jax.device_get(init_weights(static, hparams, self.first.keys))
+        first = [
+            drawn[static.sizes, static.init, float(hparams.init_scale)] for static, hparams in self.halves if drawn
+        ]
+        return self.place(mixed.stack(self.form, lanes or first, self.size), mixed.axes(self.form))
+
+    def fetch(self, lane: Lane, indices: Sequence[int]) -> list[Lane]:
+        """Some lanes on the host, in their nets' own shapes: all in one piece where they are many."""
+        if 8 * len(indices) >= self.size:
+            whole = jax.device_get(lane)
+            return [mixed.cut(self.form, self.halves[index][0], whole, index) for index in indices]
+        return [mixed.cut(self.form, self.halves[index][0], self._one(lane, index), 0) for index in indices]
+
+    def _one(self, lane: Lane, index: int) -> Lane:
+        def take(leaf: Any, axis: int) -> Any:
+            return leaf if axis < 0 else jax.lax.dynamic_slice_in_dim(leaf, index, 1, axis)
+
+        return jax.device_get(jax.tree.map(take, lane, mixed.axes(self.form)))
+
+
+def init_weights(static: Static, hparams: Hparams, keys: Keys) -> Params:
+    """A net's first weights, on the first device, layer by layer, by programs that JAX keeps."""
+    key, scale = jax.random.key_data(keys.init), hparams.init_scale
+    key, scale = map(jnp.asarray, map(np.asarray, (key, scale)))
+    return init_params(jax.random.wrap_key_data(key), static.sizes, static.init, scale, static.dtype)
+
 
 def stack(trees: Sequence[Any]) -> Any:
     """Pytrees of one structure as one, with a new leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def fit_side_by_side(
-    chunk: Chunk, program: Program, lanes: Sequence[Lane], until: int | None
-) -> Iterator[tuple[int, Record, Lane | None, bool]]:
-    """Trains a chunk to the ends of its tasks, or to epoch `until`; yields (index, record, lane, diverged) every epoch.
+class Progress(NamedTuple):
+    """The record of an epoch of one lane of a chunk; `lane`, on the host, where it comes out of the chunk.
 
-    `lanes` are the states to go on from, all at the end of the same epoch; none for the start. The lane that is
-    yielded is on the host, and None before the task has come to its end. The seconds of a record are the lane's share
-    of the epoch's.
+    It does when it is `over`, and when the chunk is given up for a fuller one.
     """
-    first = chunk.tasks[0]
-    lane = stack([*lanes, *[lanes[0]] * (len(chunk.tasks) - len(lanes))]) if lanes else None
-    lane = program.init(chunk.hparams, chunk.keys) if lane is None else jax.device_put(lane, first.placement.whole)
-    examples, steps, per_call = len(first.train_indices), first.steps, steps_per_call(first)
-    epoch = int(lane.state.step[0]) // steps
-    active = set(range(chunk.count))
+
+    number: int
+    record: Record
+    lane: Lane | None
+    over: bool
+    diverged: bool
+
+
+def fit_side_by_side(
+    chunk: Any,
+    program: Program,
+    lanes: Sequence[Lane],
+    until: int | None,
+    stopped: Callable[[], bool] = lambda: False,
+    leave: Callable[[int, int], bool] = lambda left, epoch: False,
+) -> Iterator[Progress]:
+    """Trains a chunk to the ends of its configs, or to epoch `until`; yields every lane's progress after every epoch.
+
+    `lanes` are the states to go on from, on the host, all at the end of the same epoch; none for the start. A chunk
+    ends early where `stopped()` between two calls of the program, and where `leave(left, epoch)` of the number of lanes
+    left after an epoch. The seconds of a record are the lane's share of the epoch's.
+    """
+    first, lane = chunk.first, chunk.begin(program, lanes)
+    examples, steps, per_call = len(first.train_indices), first.steps, steps_per_call(first, len(chunk.configs))
+    epoch = int(np.max(lane.state.step)) // steps
+    active, order = list(range(len(chunk.configs))), chunk.orders(epoch + 1)
     while active:
         start = time.perf_counter()
         epoch += 1
-        order = chunk.orders(epoch)
         for batch in range(0, steps, per_call):
             bounds = np.int32(batch), np.int32(min(batch + per_call, steps))
             lane = program.train_steps(chunk.hparams, chunk.keys, first.data, order, lane, bounds)
+            if bounds[1] < steps:
+                jax.block_until_ready(lane.state.step)
+                if stopped():
+                    return
         lane, stats = program.end_epoch(first.data, np.int32(examples), np.int32(steps), chunk.validation, lane)
+        order = chunk.orders(epoch + 1)  # drawn while the devices are busy with the calls above
         stats, best_epochs = jax.device_get((stats, lane.best.epoch))
         seconds = (time.perf_counter() - start) / len(active)
-        for index in sorted(active):
-            config, own = chunk.tasks[index].config, _lane_of(stats, index)
-            record = to_record(chunk.tasks[index], epoch, epoch * steps, own, seconds)
-            last = min(until or config.num_epochs, config.num_epochs)
-            diverged = bool(own.first_bad >= 0)
-            over = epoch >= last or diverged or stops_early(config, epoch, int(best_epochs[index]))
-            if over:
-                active.remove(index)
-            yield index, record, jax.device_get(_lane_of(lane, index)) if over else None, diverged
+        over = {}
+        for index in active:
+            config = chunk.configs[index]
+            ends = epoch >= min(until or config.num_epochs, config.num_epochs)
+            over[index] = ends or stats.first_bad[index] >= 0 or stops_early(config, epoch, int(best_epochs[index]))
+        left = [index for index in active if not over[index]]
+        left = [] if left and leave(len(left), epoch) else left
+        out = [index for index in active if index not in left]
+        fetched = dict(zip(out, chunk.fetch(lane, out), strict=True))
+        for index in active:
+            own = _lane_of(stats, index)
+            record = to_record(first, epoch, epoch * steps, own, seconds)
+            yield Progress(index, record, fetched.get(index), bool(over[index]), bool(own.first_bad >= 0))
+        active = left
 
 
 def _lane_of(lanes: Any, index: int) -> Any:

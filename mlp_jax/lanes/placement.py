@@ -9,6 +9,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding,
 from mlp_jax.errors import UserError
 
 AXES = ("lanes", "data", "fsdp")
+# Of each device. By the compilers' estimates of a net of 784-128×3-10 four devices break even with one at a batch of
+# 256 (TPU v5e) to 4,096 (H100).
+ROWS_WORTH_DIVIDING = 256
 
 
 class Placement(NamedTuple):
@@ -35,6 +38,12 @@ def parse_mesh(mesh: str) -> dict[str, int]:
     return sizes
 
 
+def divides_lanes(mesh: str) -> bool:
+    """Whether a lane lies on several devices."""
+    sizes = parse_mesh(mesh)
+    return sizes["data"] * sizes["fsdp"] > 1
+
+
 def on_device(device: jax.Device) -> Placement:
     """Everything on one device."""
     return Placement(SingleDeviceSharding(device), SingleDeviceSharding(device), 1)
@@ -47,6 +56,31 @@ def over_devices(devices: list[jax.Device], parts: int = 1) -> Placement:
     mesh = Mesh(np.array(devices).reshape(-1, parts), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
     rows = PartitionSpec(None, ("data", "fsdp"))
     return Placement(NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, rows), len(devices), parts)
+
+
+def over_lanes(devices: list[jax.Device]) -> Placement:
+    """Lanes divided among `devices`; what they share is on every one."""
+    if len(devices) == 1:
+        return on_device(devices[0])
+    whole = NamedSharding(Mesh(np.array(devices), ("lanes",), axis_types=(AxisType.Auto,)), PartitionSpec())
+    return Placement(whole, whole, 1)
+
+
+def lane_shardings(placement: Placement, axes: Any) -> Any:
+    """Where each leaf lies, by a pytree that says which of a leaf's axes counts the lanes; −1: none."""
+
+    def of_leaf(axis: int) -> Sharding:
+        if axis < 0 or not isinstance(placement.whole, NamedSharding):
+            return placement.whole
+        return NamedSharding(placement.whole.mesh, PartitionSpec(*[None] * axis, "lanes"))
+
+    return jax.tree.map(of_leaf, axes)
+
+
+def platform(placement: Placement) -> str:
+    """'cpu', 'gpu' or 'tpu'."""
+    name = next(iter(placement.whole.device_set)).platform
+    return "gpu" if name in ("cuda", "rocm") else name
 
 
 def state_shardings(placement: Placement, tree: Any) -> Any:
@@ -90,16 +124,17 @@ def fetch(tree: Any) -> Any:
     return jax.tree.map(np.asarray, multihost_utils.process_allgather(tree, tiled=True))
 
 
-def placements(mesh: str, lanes: bool = False) -> list[Placement]:
+def placements(mesh: str, lanes: bool = False, batch: int = 0) -> list[Placement]:
     """One placement for every lane (of an accelerator: chunk of lanes) that trains at the same time.
 
     Where `config.mesh` says nothing, a population's `lanes` take a device each, as do all on a CPU; a run alone takes
-    all devices of an accelerator.
+    all devices of an accelerator if a step's `batch` of rows (0: the whole epoch's) is worth dividing, else the first.
     """
     devices = jax.devices()
     sizes = parse_mesh(mesh)
     if not mesh:
-        alone = jax.process_count() == 1 and devices[0].platform == "cpu"
+        small = devices[0].platform == "cpu" or 0 < batch < ROWS_WORTH_DIVIDING * len(devices)
+        alone = jax.process_count() == 1 and small
         sizes |= {"lanes" if lanes or alone else "data": len(devices)}
     count, each = sizes["lanes"], sizes["data"] * sizes["fsdp"]
     if count * each > len(devices):

@@ -120,7 +120,7 @@ class Lab:
 
     def _population(self, dataset: Dataset) -> Population:
         if dataset.fingerprint not in self._populations:
-            self._populations[dataset.fingerprint] = Population(dataset, self.base.mesh)
+            self._populations[dataset.fingerprint] = Population(dataset, self.base.mesh, lanes=self.base.lanes)
         return self._populations[dataset.fingerprint]
 
     def _restore(self, folder: Path, config: ConfigDict, dataset: Dataset) -> Member:

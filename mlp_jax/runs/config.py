@@ -47,9 +47,20 @@ _SPEC_KINDS: dict[str, type] = {
     **dict.fromkeys(("value", "min", "max", "q"), object),
 }
 
-# Fields on which no number of a run depends, up to any given step.
+# Fields on which no number of a run depends, up to any given step; on mesh and lanes none beyond rounding, so that what
+# began on one machine can go on on another.
 FREE = frozenset(
-    {"data_dir", "mesh", "steps_per_call", "resume", "checkpoint_seconds", "tracker", "wandb_project", "wandb_entity"}
+    {
+        "data_dir",
+        "mesh",
+        "lanes",
+        "steps_per_call",
+        "resume",
+        "checkpoint_seconds",
+        "tracker",
+        "wandb_project",
+        "wandb_entity",
+    }
     | {"evaluate_split"}
     | {"storage", "sweep.run_cap", "sweep.report_test"}
 )
@@ -146,6 +157,7 @@ def choices() -> dict[str, Iterable[str]]:
         "schedule": schedules.SCHEDULES,
         "gradient": gradients.GRADIENTS,
         "precision": model.PRECISIONS,
+        "lanes": ("auto", "queue", "mixed"),
         "evaluate_split": ("test", "validation", "train"),
         "resume": ("strict", "changed", "never"),
         "tracker": ("none", "wandb", "tensorboard", "trackio"),
@@ -384,10 +396,29 @@ def validate(config: ConfigDict) -> None:
         refuse("warmup_epochs", config.warmup_epochs, f"below num_epochs={config.num_epochs}")
     if config.augment_flip:
         check_mirrored(config.dataset)
+    if "sweep" not in config:  # a sweep looks at its trials
+        check_lanes(config)
     if config.norm != "none" and 1 in config.hidden_sizes:
         refuse("norm", config.norm, "none beside a hidden layer of 1 neuron, of which it leaves nothing")
     if config.tracker in ("wandb", "trackio") and not config.wandb_project:
         refuse("wandb_project", "", f"the name of a project, which tracker={config.tracker!r} needs")
+
+
+def check_lanes(config: ConfigDict) -> None:
+    """Raises a UserError that names the first field for which the config's net cannot be one of mixed lanes."""
+    from mlp_jax.hparams import static_of
+    from mlp_jax.lanes.mixed import unmixable
+    from mlp_jax.lanes.placement import divides_lanes
+
+    if config.lanes != "mixed":
+        return
+    field = (
+        "mesh"
+        if divides_lanes(config.mesh)
+        else unmixable(static_of(config, 1, 2, 1, weighted=bool(config.class_weight)))
+    )
+    if field:
+        refuse(field, config.get(field), "what lanes='mixed' can mix; allowed: lanes='auto', or the field's default")
 
 
 def to_json(config: ConfigDict) -> str:

@@ -78,6 +78,11 @@ FIELDS: dict[str, Any] = {
     # '': one CPU device, or all of an accelerator (data for a run, lanes for a sweep or several seeds). Changes the
     # result by rounding at most.
     "mesh": "",
+    # The lanes of a sweep, or of several seeds. queue: each has a program of its own and waits for a device; mixed: one
+    # program trains those of one batch size, whatever their depth, width, activation, loss, optimizer and numbers;
+    # auto: queue on a CPU, mixed on an accelerator, where what cannot be mixed trains in groups of one shape. Changes
+    # the result by rounding at most.
+    "lanes": "auto",
     "steps_per_call": 0,  # steps of one call of the program; 0: about two seconds' worth. Never changes the result
     # Files
     "resume": "strict",  # strict: refuse a changed config; changed: go on with it; never: start over

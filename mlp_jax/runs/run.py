@@ -151,7 +151,9 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         task = make_task(members[0].config, dataset, *population.first_place)
     else:
         members = []
-        task, lane, records, compile_seconds = _train(config, folder, dataset, placements(config.mesh)[0], tracker)
+        task, lane, records, compile_seconds = _train(
+            config, folder, dataset, placements(config.mesh, batch=config.batch_size)[0], tracker
+        )
         lanes = [lane]
     if not first:
         return {}

@@ -124,11 +124,11 @@ def describe_devices() -> dict[str, object]:
     }
 
 
-# What the kernel shows of an accelerator to a program that may use it.
+# What the kernel shows of an accelerator to a program that may use it, and JAX below the ceiling of requirements.txt.
 _ACCELERATORS = (
-    ("dev/nvidia[0-9]*", "an NVIDIA GPU", "jax[cuda13]"),
-    ("dev/kfd", "an AMD GPU", "jax[rocm7-local]"),
-    ("dev/accel[0-9]*", "a TPU", "jax[tpu]"),
+    ("dev/nvidia[0-9]*", "an NVIDIA GPU", "jax[cuda13]<0.12"),
+    ("dev/kfd", "an AMD GPU", "jax[rocm7-local]<0.12"),
+    ("dev/accel[0-9]*", "a TPU", "jax[tpu]<0.12"),
 )
 
 

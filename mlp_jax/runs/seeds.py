@@ -23,7 +23,7 @@ def train_seeds(config: ConfigDict, folder: Path, dataset: Dataset) -> tuple[lis
     A seed that has finished is kept in `seeds/SEED/`, so that a resume trains only the others. One that diverges is
     left out of the means; if all do, `Diverged` is raised.
     """
-    population = Population(dataset, config.mesh)
+    population = Population(dataset, config.mesh, lanes=config.lanes)
     configs = each_seed(config)
     folders = [folder / "seeds" / str(own.seed) for own in configs]
     members = [restore(path, own, dataset, population) for path, own in zip(folders, configs, strict=True)]

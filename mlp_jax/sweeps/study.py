@@ -16,9 +16,10 @@ import math
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,27 +98,28 @@ class Study:
         if self.worker not in self._workers:
             self._claim()
 
-    def ask(self) -> list[Trial]:
-        """The trials of a batch that are this worker's to train; none where there are none at present.
+    def ask(self, batches: int = 1) -> list[Trial]:
+        """The trials of a batch, or more, that are this worker's to train; none where there are none at present.
 
         First what an earlier life of this worker left, then a new batch, then one whose worker seems dead. In bayesian
         search a batch is proposed from what has been told: tell the last one before asking for the next.
         """
         self._storage.attempt(self._read_claims)
-        mine = self._mine()
-        if not mine and self._more():
+        mine = list(islice(self._mine(), batches))
+        while len(mine) < batches and self._more():
+            known = len(self._batches)
             self._claim(params=self._proposals(), seen=len(self._trials))
-            mine = self._mine()
+            mine += self._mine(known)
         if not mine:
             self._storage.attempt(self._read_rows)
             left = self._left_behind()
             if left is not None:
                 self._claim(redo=left, after=self._batches[left].redone)
-                mine = self._mine()
+                mine = list(islice(self._mine(), 1))
         self._over = not mine and not self._more() and not self._running()
         self._storage.close()
         self._moved = time.monotonic()
-        return mine
+        return [trial for batch in mine for trial in batch]
 
     def to_stop(self, epoch: int, histories: Mapping[int, Sequence[float]]) -> set[int]:
         """The numbers of those trials of a batch that early_terminate ends after `epoch`.
@@ -192,10 +194,10 @@ class Study:
         """Lets go of the storage."""
         self._storage.close()
 
-    def _mine(self) -> list[Trial]:
-        """What is missing of the first unfinished batch of this worker."""
-        own = (number for number, batch in enumerate(self._batches) if batch.worker == self.worker)
-        return next(filter(None, map(self._missing, own)), [])
+    def _mine(self, first: int = 0) -> Iterator[list[Trial]]:
+        """What is missing of each unfinished batch of this worker, from number `first` on."""
+        own = (number for number in range(first, len(self._batches)) if self._batches[number].worker == self.worker)
+        return filter(None, map(self._missing, own))
 
     def _running(self) -> list[Trial]:
         """The trials that some worker has taken and not told."""

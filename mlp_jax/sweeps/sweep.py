@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean
+from statistics import fmean, mean
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -20,14 +20,15 @@ from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import log_run
 from mlp_jax.hparams import split_config
+from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.metrics import chosen
-from mlp_jax.runs.config import EXTRAS, check, checked, complete, fingerprint, to_json, validate, write
+from mlp_jax.runs.config import EXTRAS, check, check_lanes, checked, complete, fingerprint, to_json, validate, write
 from mlp_jax.runs.resume import write_card
 from mlp_jax.runs.run import check_against, load_for
 from mlp_jax.runs.run import run as train_run
-from mlp_jax.runs.runtime import announce
+from mlp_jax.runs.runtime import announce, describe
 from mlp_jax.runs.seeds import each_seed
 from mlp_jax.runs.signals import interruptible
 from mlp_jax.schedules import DEPENDS_ON_LENGTH
@@ -37,6 +38,7 @@ from mlp_jax.sweeps.space import Space
 from mlp_jax.sweeps.study import Outcome, Study, open_study
 
 TELL_SECONDS = 2.0  # trials that have ended are told together, at most this late
+MOST_TRIALS = 1 << 14  # asked for at once, where nothing is learnt between batches and one program trains them all
 WAIT_SECONDS = 2.0  # between two looks for trials that another worker may leave behind
 
 
@@ -51,6 +53,7 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dic
         import_extra(package, "a sweep", "sweep")
     config = checked(config)
     space = parse(config.sweep.to_dict(), config, check)
+    _check_lanes(config, space)
     dataset = dataset or load_for(config, folder)
     check_against(config, dataset)
     if space.report_test and not len(load_test(dataset)[1]):
@@ -85,7 +88,9 @@ def trial_config(config: ConfigDict, overrides: dict[str, Any]) -> ConfigDict:
 
 
 def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) -> None:
-    population = Population(dataset, config.mesh)
+    population = Population(dataset, config.mesh, lanes=config.lanes)
+    batches = _batches(config, study) if population.mixed else 1
+    summary = _Summary(folder, population.compiler)
     test = load_test(dataset) if study.space.report_test else None
     before, last = len(study.trials()), time.monotonic()
     done, work, did = before, dict[int, float](), 0.0  # what each trial begun here costs, and what has been done of it
@@ -96,11 +101,12 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
             study.tell(waiting)
             waiting.clear()
             _write_views(config, study, folder)
+            summary.write(len(study.trials()))
 
     with progress(study.space.cap or math.inf, "trials") as show, interruptible(folder):
         try:
             while not study.finished():
-                trials = study.ask()
+                trials = study.ask(batches)
                 work |= {trial.number: _work(config, study.space, trial, dataset) for trial in trials}
                 if not trials and not study.finished():
                     time.sleep(WAIT_SECONDS)
@@ -123,6 +129,41 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
             raise
 
 
+def _batches(config: ConfigDict, study: Study) -> int:
+    """Batches trained together by one program: more than one where no trial waits for what earlier ones have shown."""
+    space = study.space
+    learns = space.method == "bayes" or space.early_terminate or space.target is not None
+    return 1 if learns or config.storage else max(1, MOST_TRIALS // study.size)
+
+
+def _check_lanes(config: ConfigDict, space: Space) -> None:
+    """Raises a UserError where lanes='mixed' cannot mix what some trial would be."""
+    ends = {field: values.choices or (values.low, values.high) for field, values in space.parameters.items()}
+    first = {field: values[0] for field, values in ends.items()}
+    for field, values in ends.items() if config.lanes == "mixed" else ():
+        for value in values:
+            check_lanes(trial_config(config, space.overrides({**first, field: value})))
+
+
+class _Summary:
+    """summary.json: what the sweep took on this worker, over all its starts."""
+
+    def __init__(self, folder: Path, compiler: Compiler) -> None:
+        self._path, self._compiler, self._start = folder / "summary.json", compiler, time.perf_counter()
+        self._before = workdir.read_if_there(self._path) or {}
+        self._machine = describe()
+
+    def write(self, trials: int) -> None:
+        """`trials` have ended so far in the whole study."""
+        now = {
+            "seconds": time.perf_counter() - self._start,
+            "compile_seconds": self._compiler.seconds,
+            "programs": self._compiler.programs,
+        }
+        sums = {name: value + self._before.get(name, 0) for name, value in now.items()}
+        workdir.write_json(self._path, {"trials": trials, **sums, **self._machine})
+
+
 def _work(config: ConfigDict, space: Space, trial: Trial, dataset: Dataset) -> float:
     """What a trial costs, in multiply-adds of a forward pass; a step costs a million of them beside (measured)."""
     own = trial_config(config, space.overrides(trial.params))
@@ -139,7 +180,7 @@ def _left(cap: int | None, before: int, works: Sequence[float], did: float) -> f
     """
     if cap is None or cap <= before:
         return None
-    return (1 - before / cap) * max(0.0, 1 - did / (mean(works) * (cap - before)))
+    return (1 - before / cap) * max(0.0, 1 - did / (fmean(works) * (cap - before)))
 
 
 @dataclass(eq=False)

@@ -127,6 +127,8 @@ def test_of_an_accelerator_a_run_takes_all_devices_and_a_population_each(monkeyp
     monkeypatch.setattr(jax, "devices", partial(list, [Accelerator(), Accelerator()]))
     monkeypatch.setattr("mlp_jax.lanes.placement.over_devices", lambda devices, parts: len(devices))
     assert placements("") == [2]
+    assert placements("", batch=512) == [2]
+    assert placements("", batch=511) == [1, 1]  # too few rows to divide: the first device alone
     assert placements("", lanes=True) == [1, 1]
 
 

@@ -17,6 +17,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import tracking
 from mlp_jax.lanes.fit import order_of
 from mlp_jax.lanes.placement import placements
+from mlp_jax.lanes.population import Member, Population
 from mlp_jax.runs import saved
 from mlp_jax.runs.config import check_resume, from_json
 from mlp_jax.runs.run import run
@@ -24,7 +25,7 @@ from mlp_jax.training import init_lane, train_steps
 from tests.shared.idx_files import write_idx_folder
 from tests.shared.runs import checkpoints
 from tests.shared.slow import fast
-from tests.shared.training import leaves, small_config, small_task, train
+from tests.shared.training import leaves, small_config, small_dataset, small_task, train
 
 
 class Row(NamedTuple):
@@ -102,6 +103,13 @@ def what_wandb_is_asked(config, folder):
     return [init.call_args.kwargs[name] for name in ("project", "entity")]
 
 
+def programs(config, folder):
+    """Of two nets of different depth."""
+    population = Population(small_dataset(), "lanes:1", lanes=config.lanes)
+    list(population.train([Member(small_config()), Member(small_config(hidden_sizes=(8,)))]))
+    return population.compiler.programs
+
+
 ROWS: dict[str, Row] = {
     "dataset": Row("digits", lambda config, folder: content(config, folder, "data.json")["fingerprint"]),
     "data_dir": Row("other", named_folder),
@@ -152,6 +160,7 @@ ROWS: dict[str, Row] = {
     "precision": Row("bfloat16"),
     "probes": Row(True, lambda config, _: sorted(train(config)[-1].record)),
     "evaluate_split": Row("train", file_of_an_evaluation),
+    "lanes": Row("mixed", programs),
     "mesh": Row("data:2", devices, {"mesh": "data:1"}),
     "steps_per_call": Row(2, lambda config, _: len(train(config))),
     "resume": Row("changed", what_a_resume_refuses),

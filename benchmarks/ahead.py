@@ -1,0 +1,372 @@
+"""python -m benchmarks.ahead: the programs compiled for accelerators that are not here, to machine code; one table.
+
+    make check-accelerator                           on a machine without one: every chip of benchmarks.chips
+    .venv-accelerator/bin/python -m benchmarks.ahead v5e h100        two of them
+    … v5e --only='one run' --text=DIR                the programs so named, and the compiled text of each
+
+Nothing runs: JAX describes a topology of devices that can only be compiled for (libtpu for TPUs, CUDA's plugin without
+its driver for GPUs), and every array is a shape with a sharding. The one function that places arrays,
+`placement.put`, is replaced by that; the rest is the code of a run. For AMD the program is lowered only, since no
+package compiles for it without its driver. The least time of a step is that of its FLOPs at the chip's published peak
+or of its bytes at its published bandwidth, whichever is longer: a bound, not a measurement.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any, NamedTuple
+
+from benchmarks import hlo
+from benchmarks.chips import CHIPS, Chip
+
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam")
+ROWS, SIDE, CLASSES = 60_000, 28, 10
+LANES = (256, 1944)  # of mixed kinds; 1,944 trainings of the suggested grid share a batch size
+HEADINGS = (
+    "program",
+    "chips",
+    "compile s",
+    "kernels/step",
+    "MFLOP/step",
+    "MB/step",
+    "× parameters",
+    "least µs/step",
+    "peak MB",
+    "collectives/step",
+    "elsewhere",
+)
+
+
+class Row(NamedTuple):
+    """A compiled program. FLOPs, bytes and collectives are of one device and one step (an evaluation's batch)."""
+
+    chip: str
+    program: str
+    devices: int
+    compile_seconds: float
+    kernels: int
+    flops: float
+    bytes: float
+    copies: float  # how often as many bytes as the parameters have are read or written in arrays of their sizes
+    least_us: float
+    peak_bytes: float  # of the device's memory, arguments and results included
+    collectives: dict[str, int]  # of a step
+    elsewhere: dict[str, int]  # of the rest of a call
+    error: str = ""
+
+
+def prepare() -> None:
+    """Before JAX starts: no device but the CPU, and libtpu asks nobody for neighbours and keeps no log or lock."""
+    os.environ.update(
+        JAX_PLATFORMS="cpu",
+        TPU_SKIP_MDS_QUERY="1",
+        TPU_ACCELERATOR_TYPE="v5litepod-4",
+        TPU_WORKER_HOSTNAMES="localhost",
+        TPU_WORKER_ID="0",
+        ALLOW_MULTIPLE_LIBTPU_LOAD="1",
+        TPU_LOG_DIR="disabled",
+        TF_CPP_MIN_LOG_LEVEL="3",
+    )
+
+
+def devices_of(chip: Chip, topology: str) -> list[Any]:
+    """The described devices of a topology."""
+    from jax.experimental import topologies
+
+    if chip.platform == "cuda":
+        described = topologies.get_topology_desc(platform="cuda", target_config=chip.target, topology=topology)
+    else:
+        described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    return list(described.devices)
+
+
+def as_shapes(tree: Any, shardings: Any) -> Any:
+    """What `placement.put` would give, without a device that holds it."""
+    import jax
+    import numpy as np
+
+    if isinstance(shardings, jax.sharding.Sharding):
+        shardings = jax.tree.map(lambda _: shardings, tree)
+
+    def leaf(x: Any, place: Any) -> Any:
+        x = x if hasattr(x, "dtype") else np.asarray(x)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
+    return jax.tree.map(leaf, tree, shardings)
+
+
+def stacked_shapes(trees: Any) -> Any:
+    """Likewise of `fit.stack`."""
+    import jax
+
+    def leaf(*leaves: Any) -> Any:
+        first = leaves[0]
+        return jax.ShapeDtypeStruct((len(leaves), *first.shape), first.dtype, sharding=first.sharding)
+
+    return jax.tree.map(leaf, *trees)
+
+
+def grid() -> list[dict[str, Any]]:
+    """What decides the program of the suggested grid's nets: one of each depth, width, activation, optimizer and λ."""
+    nets = itertools.product((3, 4, 5), (32, 64, 128), ("sigmoid", "tanh", "relu"), OPTIMIZERS, (0.0, 5e-4))
+    names = ("activation", "optimizer", "weight_decay")
+    return [{"hidden_sizes": (width,) * depth, **dict(zip(names, rest, strict=True))} for depth, width, *rest in nets]
+
+
+class Programs:
+    """Compiles for one chip."""
+
+    def __init__(self, chip: Chip) -> None:
+        import numpy as np
+
+        from mlp_jax.data.datasets import Dataset
+
+        self.chip, self.found = chip, []
+        images, labels = np.zeros((ROWS, SIDE * SIDE), np.uint8), np.arange(ROWS, dtype=np.uint8) % CLASSES
+        self.data = Dataset("zeros", images, labels, tuple("0123456789"), (SIDE, SIDE), 255, "", lambda: None)
+
+    def task(self, placement: Any, **fields: Any) -> Any:
+        """A config of the suggested grid's widest net of three layers, made ready for described devices."""
+        from mlp_jax.lanes.fit import make_task, place_data
+        from mlp_jax.runs.config import complete
+
+        own = {"dataset": "fashion_mnist", "hidden_sizes": (128, 128, 128), "batch_size": 32, **fields}
+        placed = place_data(self.data.train_images, self.data.train_labels, self.data.scale, placement)
+        return make_task(complete(own), self.data, placed, placement)
+
+    def one_run(self, placement: Any, **fields: Any) -> dict[str, Any]:
+        """The programs of a single run."""
+        task, compiler = self.task(placement, **fields), timed_compiler()
+        compiler(task)
+        return {"static": task.static, "lanes": 1, **compiler.found}
+
+    def side_by_side(self, placement: Any, count: int, **fields: Any) -> dict[str, Any]:
+        """Those of lanes of one shape."""
+        from mlp_jax.lanes.fit import Chunk
+
+        task, compiler = self.task(placement, **fields), timed_compiler()
+        compiler.side_by_side(Chunk([task] * count, count, True))
+        return {"static": task.static, "lanes": count, **compiler.found}
+
+    def mixed(self, placement: Any, count: int, **fields: Any) -> dict[str, Any]:
+        """Those of the suggested grid's trainings of one batch size, all shapes together, or as many of them."""
+        from mlp_jax.hparams import split_config
+        from mlp_jax.lanes import mixed
+        from mlp_jax.lanes.fit import MixedChunk
+        from mlp_jax.runs.config import complete
+
+        devices = len(placement.whole.device_set)
+        first, compiler = self.task(placement, **fields), timed_compiler()
+        configs = [complete({"dataset": "fashion_mnist", "batch_size": 32, **fields, **net}) for net in grid()]
+        halves = [split_config(config, SIDE * SIDE, CLASSES, len(first.train_indices)) for config in configs]
+        form = mixed.form_of(static for static, _ in halves)
+        size = -(-count // devices) * devices
+        chunk = MixedChunk(first, form, configs, (halves * count)[:count], size)
+        compiler.mixed(chunk)
+        return {"static": form.static, "lanes": size // devices, **compiler.found}
+
+    def evaluation(self, placement: Any, **fields: Any) -> dict[str, Any]:
+        """A trained network on the 10,000 examples of a test set."""
+        import jax
+        import numpy as np
+
+        from mlp_jax.lanes.fit import place_data, place_rows
+        from mlp_jax.model import init_params
+        from mlp_jax.training import EVALUATION_BATCH, evaluate
+
+        task = self.task(placement, **fields)
+        static, images = task.static, self.data.train_images[:10_000]
+        data = place_data(images, self.data.train_labels[:10_000], 255, placement)
+        rows = place_rows(np.arange(10_000), EVALUATION_BATCH, placement)
+        draw = partial(init_params, sizes=static.sizes, init="he", init_scale=1.0, dtype=static.dtype)
+        params = as_shapes(jax.eval_shape(draw, task.keys.init), placement.whole)
+        lowered = jax.jit(partial(evaluate, static)).lower(params, data, rows)
+        start = time.perf_counter()
+        return {"static": static, "lanes": 1, "evaluate": (lowered.compile(), time.perf_counter() - start)}
+
+    def all(self) -> Iterator[tuple[str, int, Callable[[], dict[str, Any]]]]:
+        """(name, devices, what compiles it) of every program."""
+        from mlp_jax.lanes.placement import on_device, over_devices, over_lanes
+
+        first, *_ = self.chip.topologies
+        one = on_device(devices_of(self.chip, first)[0])
+        for precision in ("float32", "tf32", "bfloat16"):
+            yield f"one run, {precision}", 1, partial(self.one_run, one, precision=precision)
+            yield f"evaluation, {precision}", 1, partial(self.evaluation, one, precision=precision)
+            yield f"64 lanes, {precision}", 1, partial(self.side_by_side, one, 64, precision=precision)
+            for count in LANES:
+                yield f"{count} mixed lanes, {precision}", 1, partial(self.mixed, one, count, precision=precision)
+        for topology in self.chip.topologies:
+            devices = devices_of(self.chip, topology)
+            if (count := len(devices)) == 1:
+                continue
+            data, parts = over_devices(devices), over_devices(devices, count)
+            yield f"data:{count}, batch 32", count, partial(self.one_run, data)
+            yield f"data:{count}, batch 4096", count, partial(self.one_run, data, batch_size=4096)
+            yield f"fsdp:{count}, batch 4096", count, partial(self.one_run, parts, batch_size=4096)
+            yield f"{LANES[-1]} mixed lanes over {count}", count, partial(self.mixed, over_lanes(devices), LANES[-1])
+
+
+def timed_compiler() -> Any:
+    """The project's compiler; `found` holds (executable, seconds) of each program by its kind."""
+    import jax
+
+    from mlp_jax.lanes.compile import Compiler
+    from mlp_jax.lanes.placement import platform
+
+    class Timed(Compiler):
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: dict[str, Any] = {}
+
+        def _once(self, task: Any, kind: Any, f: Any, arguments: Any, donated: Any = ()) -> Any:
+            before = self.seconds
+            made = super()._once(task, kind, f, arguments, donated)
+            self.found[kind[0]] = made, self.seconds - before
+            if platform(task.placement) == "gpu":  # for AMD as well, as far as that goes without its driver
+                jax.jit(f).trace(*arguments()[0]).lower(lowering_platforms=("rocm",))
+            return made
+
+    return Timed()
+
+
+def row(chip: Chip, name: str, devices: int, made: Any, seconds: float, static: Any, lanes: int) -> Row:
+    """The line of one compiled program; `lanes` of each device. FLOPs are the useful ones, by the widths of the net."""
+    from mlp_jax.training import EVALUATION_BATCH, UNROLL
+
+    memory, text, kind = made.memory_analysis(), made.as_text(), name.rpartition(": ")[2]
+    step = hlo.body(text)
+    steps = UNROLL if kind == "steps" and lanes == 1 and chip.platform == "cuda" else 1  # of a turn of the loop
+    within, everywhere = hlo.collectives(step), hlo.collectives(text.splitlines())
+    moved = hlo.traffic(text, step)
+    products = [a * b for a, b in itertools.pairwise(static.sizes)]
+    of_weights = sum(moving for moving, shape in moved if math.prod(shape) in [lanes * n for n in products])
+    rows = static.batch_size if kind == "steps" else EVALUATION_BATCH if step else 0
+    each = 3 * sum(products) - products[0] if kind == "steps" else sum(products)
+    shared = 1 if "lanes" in name else devices  # what divides the rows of a batch
+    flops, traffic = 2 * each * rows * lanes / shared, sum(moving for moving, _ in moved) / steps
+    least = max(flops / (chip.peak[static.precision] * 1e12), traffic / (chip.bandwidth * 1e9)) * 1e6
+    peak = sum(
+        sign * getattr(memory, f"{what}_size_in_bytes")
+        for what, sign in (("argument", 1), ("output", 1), ("alias", -1), ("temp", 1))
+    )
+    return Row(
+        chip=chip.name,
+        program=name,
+        devices=devices,
+        compile_seconds=seconds,
+        kernels=round(len(step) / steps),
+        flops=flops,
+        bytes=traffic,
+        copies=of_weights / steps / (static.dtype.itemsize * lanes * sum(products)),
+        least_us=least,
+        peak_bytes=peak,
+        collectives={kind: count // steps for kind, count in within.items()},
+        elsewhere=dict(everywhere - within),
+    )
+
+
+def compiled(name: str, only: str = "", folder: str = "") -> Iterator[Row]:
+    """Every program for one chip, as it is compiled; one that fails is a row with its error."""
+    prepare()
+    from unittest.mock import patch
+
+    import jax
+
+    from mlp_jax.lanes import fit
+
+    jax.config.update("jax_enable_compilation_cache", False)
+    chip = CHIPS[name]
+    with patch.object(fit, "put", as_shapes), patch.object(fit, "stack", stacked_shapes):
+        for program, devices, make in Programs(chip).all():
+            if only not in program:
+                continue
+            try:
+                start = time.perf_counter()
+                found = make()
+                static, lanes = found.pop("static"), found.pop("lanes")
+                for kind, (executable, seconds) in found.items():
+                    if folder:
+                        Path(folder, f"{name} {program} {kind}.txt").write_text(executable.as_text())
+                    yield row(chip, f"{program}: {kind}", devices, executable, seconds, static, lanes)
+            except Exception as error:
+                why = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+                yield Row(chip.name, program, devices, time.perf_counter() - start, *[0.0] * 6, {}, {}, why)
+
+
+def table(rows: list[Row]) -> str:
+    """The rows under each other."""
+
+    def told(counts: dict[str, int]) -> str:
+        return " ".join(f"{kind}:{count}" for kind, count in sorted(counts.items())) or "-"
+
+    lines = [HEADINGS]
+    for found in rows:
+        if found.error:
+            lines.append((found.program, str(found.devices), f"FAILED {found.error}", *[""] * 8))
+            continue
+        lines.append(
+            (
+                found.program,
+                str(found.devices),
+                f"{found.compile_seconds:.1f}",
+                str(found.kernels),
+                f"{found.flops / 1e6:.1f}",
+                f"{found.bytes / 1e6:.2f}",
+                f"{found.copies:.1f}",
+                f"{found.least_us:.2f}",
+                f"{found.peak_bytes / 1e6:.0f}",
+                told(found.collectives),
+                told(found.elsewhere),
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def main() -> None:
+    """Each chip in a process of its own; exit status 1 where a program does not compile."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ahead", description=__doc__.splitlines()[0])
+    parser.add_argument("chips", nargs="*", default=[*CHIPS], help=f"of {', '.join(CHIPS)}")
+    parser.add_argument("--only", default="", help="programs whose names hold this")
+    parser.add_argument("--text", default="", help="folder for the compiled texts")
+    parser.add_argument("--rows", action="store_true", help="one JSON line a program instead of the table")
+    options = parser.parse_args()
+    failed = False
+    for name in options.chips:
+        if options.rows:
+            for found in compiled(name, options.only, options.text):
+                print(json.dumps(found._asdict()), flush=True)
+            continue
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.ahead",
+            name,
+            "--rows",
+            f"--only={options.only}",
+            f"--text={options.text}",
+        ]
+        start = time.perf_counter()
+        with Popen(command, stdout=PIPE, text=True) as process:
+            rows = [Row(**json.loads(line)) for line in process.stdout or () if line.startswith("{")]
+        failed |= bool(process.returncode) or any(found.error for found in rows)
+        print(
+            f"\n{CHIPS[name].name}: compiled for, never run ({time.perf_counter() - start:.0f} s)\n{table(rows)}",
+            flush=True,
+        )
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
