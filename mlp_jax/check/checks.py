@@ -259,7 +259,7 @@ def _gradient(
     for labels in LABELS if not network.check.get("labels") else (network.check["labels"],):  # type: ignore[attr-defined]
         run = over(
             cases,
-            lambda one, n=labels: tensors(network.gradients(activation, loss, one.params, one.x, one.y, n)),  # type: ignore[misc]
+            lambda one, n=labels: _tensors_of(network, activation, loss, one, n),  # type: ignore[misc]
         )
         if before and all(deviation(a, b) < NAMED_TO for a, b in zip(before.found, run.found, strict=True)):
             break  # it takes both, alike
@@ -269,6 +269,13 @@ def _gradient(
             result: tuple[Finding, Judgement | None] = _failed(item, run, "layers"), None
         else:
             result = _judged(network, activation, loss, cases, kept, run, forward, read, note)
+        if result[0].verdict != RIGHT and getattr(network, "order_open", False):  # read it in the other order, too
+            network.read_order(True)  # type: ignore[attr-defined]
+            turned = over(cases, lambda one, n=labels: _tensors_of(network, activation, loss, one, n))  # type: ignore[misc]
+            other = _judged(network, activation, loss, cases, kept, turned, forward, read, note)
+            if _rank(other[0]) < _rank(result[0]):
+                result = other
+            network.read_order(False)  # type: ignore[attr-defined]
         if best is None or _rank(result[0]) < _rank(best[0]):
             best = result
             network.said["labels"] = labels
@@ -276,6 +283,10 @@ def _gradient(
             break
     assert best
     return best
+
+
+def _tensors_of(network: Network, activation: str, loss: str, one: Case, labels: str) -> Tensors:
+    return tensors(network.gradients(activation, loss, one.params, one.x, one.y, labels))
 
 
 def _rank(one: Finding) -> tuple[int, bool]:

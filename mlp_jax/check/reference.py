@@ -122,7 +122,7 @@ def gradients(
     delta, grads = d * lines.share(y), []
     for index in reversed(range(n)):
         w, b = params[index]
-        dw = lines.dw(lines.entered(cache, index, f), delta) * lines.w_share(size)
+        dw = lines.dw(lines.entered(cache, index, f), delta) * lines.w_share(size) + np.zeros_like(w)
         db = lines.db(delta) * lines.b_share(size) + np.zeros_like(b)
         if not lines.reached(index, n):
             dw, db = np.zeros_like(w), np.zeros_like(b)
