@@ -99,6 +99,7 @@ class Backward(NamedTuple):
     decay_b: Callable[..., Any] = lambda rate, b, size: 0.0
     reached: Callable[..., bool] = lambda i, n: True
     order: Callable[..., Any] = lambda grads: grads
+    scale: Callable[..., float] = lambda factor: factor  # of a loss that is `factor` times ours
 
 
 def gradients(
