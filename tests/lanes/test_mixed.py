@@ -167,6 +167,7 @@ def variety():
         small_config(hidden_sizes=(5,), optimizer="sgd", learning_rate=1e20, num_epochs=3),
         small_config(optimizer="rmsprop", mixup_alpha=0.4, augment_shift=1, ema_decay=0.9),
         small_config(dropout_rate=0.2),
+        small_config(class_weight=(1, 2, 0, 1)),
     ]
 
 
@@ -308,7 +309,7 @@ def test_the_smallest_program_that_holds_a_net_is_taken():
     assert len(population._forms) == 2
 
 
-UNMIXABLE = {"dropout_rate": 0.5, "norm": "layer", "probes": True}
+UNMIXABLE = {"dropout_rate": 0.5, "norm": "layer", "probes": True, "class_weight": ("balanced",)}
 
 
 @pytest.mark.parametrize("field", [*UNMIXABLE, "mesh"])

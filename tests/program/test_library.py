@@ -75,6 +75,9 @@ def test_a_gradient_works_under_jit_and_vmap_with_a_traced_decay():
     np.testing.assert_allclose(losses[1] - losses[0], squares / 2, rtol=1e-5)
 
 
+WEIGHED = {"data": (np.ones((20, 2)), [0, 1] * 10), "sample_weight": range(1, 21)}
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -97,6 +100,12 @@ def test_a_gradient_works_under_jit_and_vmap_with_a_traced_decay():
         (lambda p: mlp_jax.train(data=(np.ones((3, 2)), [0, 1])), ["y", "2 labels", "3 examples"]),
         (lambda p: mlp_jax.train(dataset="digits", sample_weight=[1.0]), ["sample_weight", "data=(x, y)"]),
         (lambda p: mlp_jax.train(learning_rate=[0.1, 0.2], workdir="a"), ["workdir", "learning_rate"]),
+        (lambda p: mlp_jax.train(lanes="mixed", class_weight="balanced"), ["class_weight", "lanes='mixed'"]),
+        (lambda p: mlp_jax.train(**WEIGHED, lanes="mixed"), ["lanes", "mixed", "sample_weight", "queue"]),
+        (
+            lambda p: mlp_jax.sweep(**WEIGHED, lanes="mixed", learning_rate=[0.1, 0.2], workdir="a"),
+            ["lanes", "mixed", "sample_weight", "queue"],
+        ),
         (lambda p: mlp_jax.load("no/run"), ["no/run"]),
         (lambda p: mlp_jax.sweep(dataset="digits", trials=-1, learning_rate=[0.1]), ["run_cap", "-1"]),
         (lambda p: mlp_jax.sweep(dataset="digits"), ["parameters"]),
@@ -186,6 +195,16 @@ def test_a_population_is_its_runs_alone():
     assert [row["optimizer"] for row in runs.rows[:4]] == ["sgd", "sgd", "adam", "adam"]
     assert len(str(runs).splitlines()) == 9
     assert runs._repr_html_().count("<tr>") == 9
+
+
+def test_a_population_of_one_program_is_the_queue_to_the_rounding_of_its_precision():
+    """In float64, which the process has not: every thread that trains has it."""
+    fields = {**TINY, "precision": "float64", "hidden_sizes": [(4,), (6, 5)]}
+    queue, mixed = (mlp_jax.train(**fields, lanes=lanes) for lanes in ("queue", "mixed"))
+    for one, other in zip(mixed, queue, strict=True):
+        for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
+            assert a.dtype == np.float64
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
 def test_lists_of_sizes_are_nets_of_their_own_and_a_list_of_numbers_is_one_net():
