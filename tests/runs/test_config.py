@@ -74,6 +74,7 @@ RULES: dict[str, tuple[list, list]] = {
         ["", "data:8", "lanes:2", "fsdp:4", "lanes:2,data:4,fsdp:2"],
         ["8", "data", "data:0", "data:-1", "data:2,data:2", "rows:2", "data:2,", "lanes:1,lanes:2", "data:٣"],
     ),
+    "lanes": (["auto", "queue", "mixed"], ["", "all", True]),
     "activation": (
         ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "swish"],
         ["", "softplus", 0],
@@ -374,7 +375,7 @@ def test_a_field_that_an_older_version_did_not_write_gets_its_default(tmp_path):
 def test_the_fingerprint_is_of_what_decides_the_numbers():
     plain = fingerprint(default.get_config())
     free = {"data_dir": "/x", "mesh": "data:2", "steps_per_call": 7, "resume": "never", "checkpoint_seconds": 1.0}
-    free |= {"tracker": "wandb", "wandb_project": "p", "wandb_entity": "e", "evaluate_split": "train"}
+    free |= {"tracker": "wandb", "wandb_project": "p", "wandb_entity": "e", "evaluate_split": "train", "lanes": "mixed"}
     free |= {"num_epochs": 99}  # under a schedule that does not depend on it
     assert fingerprint(changed(**free)) == plain
     other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v / 2 + 0.1, str: lambda v: v + "x"}
