@@ -43,6 +43,7 @@ def prepare() -> None:
 FLAGS = [
     (["--wrkdir=x"], "--wrkdir --workdir"),
     (["-b", "32"], "-b --config.FIELD"),
+    (["--dataset=digits"], "'--dataset' --config.dataset="),
     (["--undefok=foo", "--foo"], "--undefok"),
     (["--flagfile=file"], "--flagfile"),
     (["--noconfig.probes"], "--noconfig.probes --config"),
@@ -276,6 +277,8 @@ def test_help_is_short_and_says_it_all(folder, capsys):
         assert len(out.splitlines()) < 25
         for word in ("--config", "--workdir", "--inputs", "--output", "configs/default.py", *cli.MODES):
             assert word in out
+    assert cli.main(["bin/mlp-jax", "--help"]) == 0
+    assert "main.py" not in capsys.readouterr().out
 
 
 def options(*arguments: str) -> cli.Options:
