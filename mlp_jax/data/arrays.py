@@ -9,7 +9,7 @@ import numpy as np
 from mlp_jax.data import idx
 from mlp_jax.errors import UserError, shown
 
-OWN = "arrays"  # the name of a user's own arrays, which no file holds and only a call in Python can give
+OWN = "own_data"  # the name of a user's own arrays, which no file holds and only a call in Python can give
 
 
 class Dataset(NamedTuple):

@@ -154,7 +154,7 @@ def _quotas(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_name(field: str, name: str) -> None:
     if name == OWN:
-        raise UserError(f"{field}: {name!r} were given in Python and are in no file; there again, as data=(x, y)")
+        raise UserError(f"{field}: {name!r} was given in Python and is in no file; there again, as data=(x, y)")
     path = os.path.expanduser(name)
     if name in NAMES or os.path.isdir(path):
         return

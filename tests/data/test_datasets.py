@@ -326,7 +326,7 @@ def test_an_npz_file_without_a_test_set_tests_on_every_fifth_of_each_class(npz):
         ({"x": np.ones((2, 2))}, r"it lacks x_train; there is x; needed are x_train, y_train, x_test, y_test"),
         ({"x_train": np.ones((2, 2))}, "it lacks y_train"),
         ({"x_train": np.full((2, 2), np.nan), "y_train": [0, 1]}, "x_train: holds NaN"),
-        ({"x_train": np.ones((2, 2)), "y_train": [1, 1]}, "y_train: every label is 1"),
+        ({"x_train": np.ones((2, 2)), "y_train": [1, 1]}, "y_train: all labels are of 1 class, 1"),
         (
             {"x_train": np.ones((2, 2)), "y_train": [0, 1], "x_test": np.ones((1, 3)), "y_test": [0]},
             "x_test: 3 features",

@@ -101,7 +101,7 @@ def test_a_gradient_works_under_jit_and_vmap_with_a_traced_decay():
         (lambda p: mlp_jax.load("no/run"), ["no/run"]),
         (lambda p: mlp_jax.train((np.ones((3, 2)), [0, 1, 0])), ["config", "tuple", "data=(x, y)"]),
         (lambda p: mlp_jax.train(dataset="digits", seeds=[0, 1]), ["seeds", "seed=[0, 1]"]),
-        (lambda p: mlp_jax.train(dataset="arrays"), ["dataset", "'arrays'", "data=(x, y)"]),
+        (lambda p: mlp_jax.train(dataset="own_data"), ["dataset", "'own_data'", "data=(x, y)"]),
         (lambda p: mlp_jax.train(data=(np.ones((3, 2)), ["a", None, "b"])), ["y", "missing", "row 1"]),
         (lambda p: mlp_jax.sweep(dataset="digits", trials=-1, learning_rate=[0.1]), ["run_cap", "-1"]),
         (lambda p: mlp_jax.sweep(dataset="digits"), ["parameters"]),
