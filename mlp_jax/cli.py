@@ -80,7 +80,7 @@ def _flags() -> flags.FlagValues:
     return values
 
 
-def usage() -> str:
+def usage(program: str = "python main.py") -> str:
     """What --help prints."""
     values, newline = _flags(), ";\n"  # what absl adds to a flag that may be repeated stands on a line of its own
     lines = [f"  --{name:14}{values[name].help.partition(newline)[0]}" for name in (*READ_BY, "mode", "help")]
@@ -88,13 +88,13 @@ def usage() -> str:
         [
             "Train and study multilayer perceptrons.",
             "",
-            "  python main.py --config=configs/adam.py [--workdir=DIR] [--config.FIELD=VALUE …]",
-            "  python main.py --workdir=DIR                     go on with a run",
-            "  python main.py --mode=evaluate --workdir=DIR     test a saved run",
-            "  python main.py --mode=predict --workdir=DIR --inputs=FILE …",
-            "  python main.py --mode=compare --inputs=runs/*    runs and sweeps side by side",
-            "  python main.py --mode=check --inputs=FILE_OR_FOLDER … [--output=DIR]",
-            "  python main.py --mode=export --workdir=DIR --output=best_model.npy",
+            f"  {program} --config=configs/adam.py [--workdir=DIR] [--config.FIELD=VALUE …]",
+            f"  {program} --workdir=DIR                     go on with a run",
+            f"  {program} --mode=evaluate --workdir=DIR     test a saved run",
+            f"  {program} --mode=predict --workdir=DIR --inputs=FILE …",
+            f"  {program} --mode=compare --inputs=runs/*    runs and sweeps side by side",
+            f"  {program} --mode=check --inputs=FILE_OR_FOLDER … [--output=DIR]",
+            f"  {program} --mode=export --workdir=DIR --output=best_model.npy",
             "",
             *lines,
             "",
@@ -372,7 +372,7 @@ def main(argv: list[str]) -> int:
     def action() -> int:
         options = parse(argv)
         if options is None:
-            print(usage())
+            print(usage("mlp-jax" if Path(argv[0]).name == "mlp-jax" else "python main.py"))
             return 0
         return dispatch(options)
 

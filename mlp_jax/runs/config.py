@@ -338,9 +338,10 @@ def check(field: str, value: Any) -> Any:
 
 def _is_path(field: str, value: str) -> bool:
     """Whether a dataset is given as a path, not by its name; that it holds one is for `data.load` to see."""
+    from mlp_jax.data.arrays import OWN
     from mlp_jax.data.datasets import ALLOWED, NAMES
 
-    if value in NAMES or (field == "fallback_dataset" and not value):
+    if value in NAMES or (field == "dataset" and value == OWN) or (field == "fallback_dataset" and not value):
         return False
     if os.path.dirname(value) or value.endswith(".npz") or os.path.isdir(os.path.expanduser(value)):
         return True
