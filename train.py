@@ -10,14 +10,16 @@ from ml_collections import ConfigDict
 
 from mlp_jax.cli import exit_status
 from mlp_jax.cli import train as train_config
-from mlp_jax.errors import UserError, as_flag, not_one_of, shown
+from mlp_jax.errors import UserError, as_flag, closest, not_one_of, shown
 from mlp_jax.runs.config import choices, complete, override, validate
 from mlp_jax.runs.spelling import MOST_LAYERS, canonical, sizes
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(message)
+        flag = re.match(r"unrecognized arguments: (--?[a-zA-Z][^\s=]*)", message)
+        nearest = closest(flag[1], self._option_string_actions) if flag else None
+        raise UserError(f"{message}; did you mean {nearest}?" if nearest else message)
 
 
 # (short flag, long flag, config field, default, what --help says); further spellings of a flag are in ALIASES.

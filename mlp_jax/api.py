@@ -155,6 +155,8 @@ def train(
             _check_resume(start, Path(workdir), dataset)
             runs.run(start, Path(workdir), dataset)
             return load(workdir)
+        for asked in own:
+            runs.check_against(asked, dataset)
         members = [Member(each) for asked in own for each in each_seed(asked)]
         trained = [run for run, _ in train_members(dataset, members)]
     if axes or start.seeds > 1:

@@ -23,10 +23,11 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from mlp_jax import questions
-from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of, redact
+from mlp_jax.errors import Diverged, Interrupted, UserError, not_one_of, redact, shown
 from mlp_jax.runs import cluster, defaults, runtime
 from mlp_jax.runs import config as configs
 from mlp_jax.runs.cluster import ALONE, Joining
+from mlp_jax.runs.spelling import own_field
 from mlp_jax.sweeps import dialect
 
 MODES = ("train", "evaluate", "predict", "best", "report", "compare", "check", "export", "gradcheck")
@@ -126,9 +127,11 @@ def parse(argv: list[str]) -> Options | None:
             raise UserError(f"--{name}: {value!r} is not a path")
     inputs = given.get("inputs", [])
     if loose and not inputs:
-        raise UserError(f"argument {loose[0]!r} belongs to no flag; allowed are --FLAG=VALUE and --config.FIELD=VALUE")
+        known = "allowed are --FLAG=VALUE and --config.FIELD=VALUE"
+        hint = f"did you mean --config={loose[0]}?" if os.path.isfile(loose[0]) else known
+        raise UserError(f"argument {loose[0]!r} belongs to no flag; {hint}")
     if mode == "predict" and not inputs:
-        raise UserError("--inputs: --mode=predict needs the image files or the .npy array to classify")
+        raise UserError("--inputs: --mode=predict needs the image files, their folder or the .npy array to classify")
     if mode == "compare" and not inputs:
         raise UserError("--inputs: --mode=compare needs the workdirs of runs and sweeps, such as runs/*")
     if mode == "compare" and overrides:
@@ -166,11 +169,11 @@ def _split(rest: list[str]) -> tuple[tuple[tuple[str, str | None], ...], list[st
 
 
 def _unknown_flag(token: str) -> UserError:
-    flag = token.partition("=")[0]
-    if flag.lstrip("-") in defaults.FIELDS:
-        return UserError(f"flag: {flag!r} is a field of the config: --config.{flag.lstrip('-')}=VALUE")
+    name = token.partition("=")[0]
+    if field := own_field(name, defaults.get_config()):
+        return UserError(f"flag: {shown(name)} is no flag; did you mean --config.{field}?")
     known = [f"--{name}" for name in (*READ_BY, "mode", "help", "config.FIELD")]
-    return not_one_of("flag", flag, known)
+    return not_one_of("flag", name, known)
 
 
 def resolve(options: Options) -> ConfigDict:

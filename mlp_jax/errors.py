@@ -44,9 +44,16 @@ def not_one_of(name: str, given: object, allowed: Iterable[object]) -> UserError
     choices, quoted = [str(choice) for choice in allowed], shown(given)
     word = quoted.strip("'")
     longer = [choice for choice in choices if word and choice.startswith(word)]
-    nearest = longer or difflib.get_close_matches(word, choices, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    nearest = longer[0] if longer else closest(word, choices)
+    hint = f"; did you mean {nearest}?" if nearest else ""
     return UserError(f"{name}: {quoted} is not one of {', '.join(choices)}{hint}")
+
+
+def closest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that a misspelt word resembles most, in any case of letters; None where none does."""
+    lower = {choice.lower(): choice for choice in choices}
+    nearest = difflib.get_close_matches(word.lower(), lower, n=1)
+    return lower[nearest[0]] if nearest else None
 
 
 def import_extra(package: str, what: str, extra: str) -> Any:

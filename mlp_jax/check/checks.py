@@ -234,7 +234,14 @@ def check_gradients(
     network: Network, loss: str, cases: Sequence[Case], forward: dict[str, Judgement] | None, read: Loss | None
 ) -> list[tuple[str, Finding]]:
     """The gradient under a loss, for every activation."""
-    results = [(a, *_gradient(network, a, loss, cases, (forward or {}).get(a), read)) for a in network.activations]
+    results: list[tuple[str, Finding, Judgement | None]] = []
+    hints: list[tuple[str, ...]] = getattr(network, "hints", [])
+    for a in network.activations:
+        one, judged = _gradient(network, a, loss, cases, (forward or {}).get(a), read, hints)
+        if judged and judged.names and judged.names not in hints:
+            hints.append(judged.names)
+        results.append((a, one, judged))
+    network.hints = hints  # type: ignore[attr-defined]
     if getattr(network, "unsaid", False):
         results = [min(results, key=lambda result: _rank(result[1]))]
     # What is not to be told apart under one activation may be told by another one of the same submission.
@@ -251,7 +258,13 @@ def check_gradients(
 
 
 def _gradient(
-    network: Network, activation: str, loss: str, cases: Sequence[Case], forward: Judgement | None, read: Loss | None
+    network: Network,
+    activation: str,
+    loss: str,
+    cases: Sequence[Case],
+    forward: Judgement | None,
+    read: Loss | None,
+    hints: Sequence[tuple[str, ...]],
 ) -> tuple[Finding, Judgement | None]:
     item = f"gradients of {loss}"
     best: tuple[Finding, Judgement | None] | None = None
@@ -259,7 +272,7 @@ def _gradient(
     for labels in LABELS if not network.check.get("labels") else (network.check["labels"],):  # type: ignore[attr-defined]
         run = over(
             cases,
-            lambda one, n=labels: tensors(network.gradients(activation, loss, one.params, one.x, one.y, n)),  # type: ignore[misc]
+            lambda one, n=labels: _tensors_of(network, activation, loss, one, n),  # type: ignore[misc]
         )
         if before and all(deviation(a, b) < NAMED_TO for a, b in zip(before.found, run.found, strict=True)):
             break  # it takes both, alike
@@ -268,7 +281,14 @@ def _gradient(
         if len(run.raised) == len(cases):
             result: tuple[Finding, Judgement | None] = _failed(item, run, "layers"), None
         else:
-            result = _judged(network, activation, loss, cases, kept, run, forward, read, note)
+            result = _judged(network, activation, loss, cases, kept, run, forward, read, note, hints)
+        if result[0].verdict != RIGHT and getattr(network, "order_open", False):  # read it in the other order, too
+            network.read_order(True)  # type: ignore[attr-defined]
+            turned = over(cases, lambda one, n=labels: _tensors_of(network, activation, loss, one, n))  # type: ignore[misc]
+            other = _judged(network, activation, loss, cases, kept, turned, forward, read, note, hints)
+            if _rank(other[0]) < _rank(result[0]):
+                result = other
+            network.read_order(False)  # type: ignore[attr-defined]
         if best is None or _rank(result[0]) < _rank(best[0]):
             best = result
             network.said["labels"] = labels
@@ -276,6 +296,10 @@ def _gradient(
             break
     assert best
     return best
+
+
+def _tensors_of(network: Network, activation: str, loss: str, one: Case, labels: str) -> Tensors:
+    return tensors(network.gradients(activation, loss, one.params, one.x, one.y, labels))
 
 
 def _rank(one: Finding) -> tuple[int, bool]:
@@ -292,23 +316,25 @@ def _judged(
     forward: Judgement | None,
     read: Loss | None,
     note: str,
+    hints: Sequence[tuple[str, ...]],
 ) -> tuple[Finding, Judgement | None]:
     item, found = f"gradients of {loss}", [run.found[i] for i in kept]
     wide = [i for i in kept if i in run.raised]
-    right_forward = forward is None or forward.right
+    right_forward = forward is None or forward.right or forward.names == ("softmax_in_forward",)
     factor = read.factor if read and read.convention else (lambda b, k: 1.0)
     base = read.base if read and read.convention else {}
 
     def predict(index: int, lines: Lines) -> Tensors:
         one = cases[kept[index]]
-        layers = ours.gradients(one.params, one.x, one.y, activation, loss, 0.0, ours.Backward(**lines))
-        return {key: value * factor(*one.y.shape) for key, value in tensors(layers).items()}
+        rules = ours.Backward(**lines)
+        layers = ours.gradients(one.params, one.x, one.y, activation, loss, 0.0, rules)
+        return {key: value * rules.scale(factor(*one.y.shape)) for key, value in tensors(layers).items()}
 
     if right_forward:
         known = of_family("batch", "delta", what=loss) | of_family("layers", what=activation)
         if base:  # already of the logits
             del known["mse_delta_of_logits"]
-        result = judge(found, predict, known, base, tolerance=_tolerance(network))
+        result = judge(found, predict, known, base, tolerance=_tolerance(network), hints=hints)
         if result.right:
             if not wide:
                 return finding(item, result, "layers", _join(note, read.convention if read else "")), result
@@ -418,6 +444,8 @@ def check_network(network: Network, seed: int = 0) -> list[Finding]:
         found, forward = check_forward(network, cases)
         if not forward:  # it runs nowhere
             return found
+        if all(one.names == ("softmax_in_forward",) for one in forward.values()):
+            network.gives = "probabilities"
     takes = ""
     reads: dict[str, Loss | None] = {}
     for loss in ("cross_entropy", "mse"):

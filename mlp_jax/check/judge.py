@@ -5,7 +5,7 @@ of ours with some lines replaced. A mistake is named only where it predicts ever
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -78,8 +78,11 @@ def judge(
     by_entry: bool = False,
     tolerance: float = RIGHT_TO,
     pairs: bool = True,
+    hints: Sequence[tuple[str, ...]] = (),
 ) -> Judgement:
-    """Ours beside theirs; then every known mistake, then every two of them."""
+    """Ours beside theirs; then every known mistake; then `hints`, which explain other numbers of the same submission,
+    alone and with one mistake more; then every two mistakes.
+    """
     base = base or {}
 
     def predicted(index: int, lines: Lines) -> Tensors | None:
@@ -104,8 +107,21 @@ def judge(
     sets: list[tuple[str, ...]] = [
         (name,) for name, mistake in mistakes.items() if any(explains(variant) for variant in mistake.variants)
     ]
+    for hint in hints if not sets else ():
+        for given in product(*(mistakes[name].variants for name in hint if name in mistakes)):
+            if len(given) != len(hint) or sum(map(len, given)) != len({key for lines in given for key in lines}):
+                continue
+            known = {key: line for lines in given for key, line in lines.items()}
+            if len(hint) > 1 and explains(known):
+                sets.append(hint)
+                continue
+            for name, mistake in mistakes.items():
+                free = (variant for variant in mistake.variants if not variant.keys() & known.keys())
+                if any(explains({**known, **variant}) for variant in free):
+                    sets.append((*hint, name))
     if not sets and pairs:
         sets += _pairs(mistakes, found[cheapest[0]], lambda lines: predicted(cheapest[0], lines), explains, by_entry)
+    sets = list(dict.fromkeys(tuple(sorted(names)) for names in sets))
     where, pattern = _pattern(found, ours)
     if len(sets) == 1:
         return Judgement(False, error, sets[0], (), where, pattern)

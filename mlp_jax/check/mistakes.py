@@ -315,7 +315,15 @@ MISTAKES: dict[str, Mistake] = {
         "delta = (p - y) / m   # for either loss",
         "d = 2 * (p - y) / K; delta = p * (d - (d * p).sum(1, keepdims=True)) / m",
         "it trains as cross-entropy does, and the comparison of the two losses compares nothing",
-        ({"jacobian": lambda p, d: d, "squares": lambda q, y: q - y, "compared": lambda z, p: p},),
+        (
+            {"jacobian": lambda p, d: d, "squares": lambda q, y: q - y, "compared": lambda z, p: p},
+            {
+                "jacobian": lambda p, d: d,
+                "squares": lambda q, y: q - y,
+                "compared": lambda z, p: p,
+                "scale": lambda factor: 1.0,
+            },
+        ),
         ("mse",),
     ),
     "jacobian_diagonal": Mistake(

@@ -5,6 +5,7 @@ found by trying them, and kept as words for the report.
 """
 
 import argparse
+import contextlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -237,6 +238,7 @@ class Functions:
         self.roles = roles_of(gradients, ROLES, orders.get("gradients", ())) if gradients else {}
         self.gives, self.said, self._which = "logits", {}, 0
         self._known: tuple[bool, bool] | None = None
+        self.order_open = False  # whether the shapes of its gradients say nothing of their order
         self.spelled: dict[tuple[str, str], Any] = {}
         self.form = Form("a list of (W, b)", False, False, "(n,)")
         self._settle()
@@ -266,6 +268,8 @@ class Functions:
                     break
             if any(rank == 0 for rank, *_ in fits):
                 break
+        if not fits and not errors:
+            raise Misfit(f"{both[0].__name__} gives no array of shape {(len(test.x), self.classes)}, whatever the form")
         if not fits:
             told = [e for e in errors if not isinstance(e, KeyError | IndexError | AttributeError)] or errors
             raise Misfit(f"no form of parameters fits {both[0].__name__}: {one_line(told[0])}")
@@ -351,12 +355,13 @@ class Functions:
         if "loss" not in self.roles:
             return ()  # one loss alone: the checks find out which
         accepted = []
+        equal = case((self.classes,) * 4, 7, 1)  # some mistakes run only where widths are equal
         for name, spellings in LOSS_SPELLINGS.items():
             options: list[Any] = [*spellings, *self._losses.get(name, [])]
-            for spelling, labels in product(options, LABELS):
+            for one, spelling, labels in product((test, equal), options, LABELS):
                 self.spelled["loss", name] = spelling
                 try:
-                    self._read(self.activations[0], name, test, labels)
+                    self._read(self.activations[0], name, one, labels)
                 except Exception:
                     continue
                 accepted.append(name)
@@ -403,11 +408,21 @@ class Functions:
         self, activation: str, loss: str, params: Layers, x: Array, y: Array, labels: str, decay: float = 0.0
     ) -> Layers:
         if self._known is None and self.backward:
-            read = self._read(activation, loss, case((5, 3, 4, self.classes), 7, 1), labels)
-            self._known = read.last_first, read.transposed
-            self.said["gradients"] = "last layer first" if read.last_first else "first layer first"
+            read = None
+            for widths in ((5, 3, 4), (5,)):  # without a hidden layer, where it runs with none: the order shows nowhere
+                with contextlib.suppress(ValueError, IndexError):
+                    read = self._read(activation, loss, case((*widths, self.classes), 7, 1), labels)
+                    break
+            self._known = (read.last_first, read.transposed) if read else (False, False)
+            self.order_open = read is None or len(read.layers) == 1
+            if read and len(read.layers) > 1:
+                self.said["gradients"] = "last layer first" if read.last_first else "first layer first"
         read = self._read(activation, loss, Case(params, x, y), labels, decay, self._known)
         return read.layers
+
+    def read_order(self, last_first: bool) -> None:
+        """From here on, gradients are read in this order."""
+        self._known = last_first, False
 
     @property
     def transposed(self) -> bool:
@@ -746,7 +761,10 @@ class Classes:
         target = y.argmax(axis=1) if labels == "integers" else y.copy()
         if self._known.get(activation) is None and len(params) != 3:
             test = case((self.inputs or 7, 5, 4, self.classes), 3, 0)
-            self.gradients(activation, loss, test.params, test.x, test.y, labels, decay)
+            try:
+                self.gradients(activation, loss, test.params, test.x, test.y, labels, decay)
+            except (ValueError, IndexError):  # widths that it does not run at: the order that was asked for
+                self._known[activation] = (True, False)
             return self.gradients(activation, loss, params, x, y, labels, decay)
         result = self._backward(network, x, target, z)
         shapes = [w.shape for w, _ in params]

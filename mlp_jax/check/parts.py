@@ -89,8 +89,6 @@ def derivative_findings(name: str, fn: Callable[..., Any]) -> list[Finding]:
 def init_finding(name: str, w: Array, n_in: int, n_out: int, again: Array | None = None) -> Finding:
     """Weights of (in, out) by their moments and their range. Widths differ, so that the variances do."""
     item, where = f"init {name}", "mathematics"
-    if again is not None and name != "zeros" and np.array_equal(w, again):
-        return Finding(item, WRONG, mistakes=("layers_alike",), equation=where)
     if not np.isfinite(w).all():
         return Finding(item, WRONG, note="NaN or infinite weights", equation=where)
     mean, sd, largest = float(np.mean(w)), float(np.std(w)), float(np.max(np.abs(w)))
@@ -98,6 +96,8 @@ def init_finding(name: str, w: Array, n_in: int, n_out: int, again: Array | None
         if name == "zeros" and largest == 0:
             return Finding(item, RIGHT, equation=where)
         return Finding(item, WRONG, found=f"all {w.flat[0]:g}", mistakes=("weights_constant",), equation=where)
+    if again is not None and name != "zeros" and np.array_equal(w, again):
+        return Finding(item, WRONG, mistakes=("layers_alike",), equation=where)
     if name == "zeros":
         return Finding(item, WRONG, found=f"standard deviation {sd:.3g}", note="not zero", equation=where)
     uniform = largest <= 1.8 * sd
@@ -209,17 +209,22 @@ def decay_findings(network: Functions | Classes, seed: int = 0) -> list[Finding]
         return []
     if isinstance(network, Classes) and network._make is None:
         return []
-    cases = [case((network.inputs or 6, *widths, network.classes), b, seed) for widths, b in (((5, 4), 7), ((3,), 4))]
     activation, loss = network.activations[0], (network.losses or ("cross_entropy",))[0]
-    found: list[Tensors | None] = []
-    try:
-        for one in cases:
-            pair = []
-            for rate in (DECAY, 0.0):
-                pair.append(_effective(network, activation, loss, one, rate))
-            found.append({key: pair[0][key] - pair[1][key] for key in pair[0]})
-    except (Exception, SystemExit) as error:
-        return [_failed("weight decay", error, EQUATIONS["decay"])]
+    failed: list[BaseException] = []
+    k = network.classes
+    for equal in (False, True):  # some mistakes run only where widths are equal
+        inputs, widths = network.inputs or (k if equal else 6), ((k, k), (k,)) if equal else ((5, 4), (3,))
+        cases = [case((inputs, *hidden, k), b, seed) for hidden, b in zip(widths, (7, 4), strict=True)]
+        found: list[Tensors | None] = []
+        try:
+            for one in cases:
+                with_it, without = (_effective(network, activation, loss, one, rate) for rate in (DECAY, 0.0))
+                found.append({key: with_it[key] - without[key] for key in with_it})
+            break
+        except (Exception, SystemExit) as error:
+            failed.append(error)
+    else:
+        return [_failed("weight decay", failed[0], EQUATIONS["decay"])]
 
     def predict(index: int, lines: Lines) -> Tensors:
         rules, one, terms = ours.Backward(**lines), cases[index], {}
@@ -241,7 +246,7 @@ def _effective(network: Functions | Classes, activation: str, loss: str, one: An
             try:
                 return tensors(network.gradients(activation, loss, one.params, one.x, one.y, labels, rate))
             except Exception as raised:
-                error = raised
+                error = error or raised
         assert error
         raise error
     eta = 0.01
@@ -258,7 +263,9 @@ def _effective(network: Functions | Classes, activation: str, loss: str, one: An
     for slot, (w, b) in zip(slots, one.params, strict=True):
         new = slot.get(slot.w)
         moved.append((((new.T if network.out_in else new) - w) / -eta, (np.reshape(slot.get(slot.b), -1) - b) / -eta))
-    return tensors(moved)
+    gradient = network._from_layers(slots, [w.shape for w, _ in one.params]) or moved
+    along = sum(float(np.vdot(m, g)) for a, b in zip(moved, gradient, strict=True) for m, g in zip(a, b, strict=True))
+    return tensors(moved if along >= 0 else [(-w, -b) for w, b in moved])  # the update's own sign is another finding
 
 
 # ----------------------------------------------------------------------------------------------------------- dropout

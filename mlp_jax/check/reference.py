@@ -99,6 +99,7 @@ class Backward(NamedTuple):
     decay_b: Callable[..., Any] = lambda rate, b, size: 0.0
     reached: Callable[..., bool] = lambda i, n: True
     order: Callable[..., Any] = lambda grads: grads
+    scale: Callable[..., float] = lambda factor: factor  # of a loss that is `factor` times ours
 
 
 def gradients(
@@ -122,7 +123,7 @@ def gradients(
     delta, grads = d * lines.share(y), []
     for index in reversed(range(n)):
         w, b = params[index]
-        dw = lines.dw(lines.entered(cache, index, f), delta) * lines.w_share(size)
+        dw = lines.dw(lines.entered(cache, index, f), delta) * lines.w_share(size) + np.zeros_like(w)
         db = lines.db(delta) * lines.b_share(size) + np.zeros_like(b)
         if not lines.reached(index, n):
             dw, db = np.zeros_like(w), np.zeros_like(b)

@@ -35,7 +35,7 @@ def progress(total: float, unit: str) -> Iterator[Show]:
         def log(done: float, text: str, left: float | None = None) -> None:
             nonlocal last
             if time.monotonic() - last >= SECONDS:
-                print(f"{count(done)}: {text}", file=sys.stderr, flush=True)
+                print(": ".join(filter(None, (count(done), text))), file=sys.stderr, flush=True)
                 last = time.monotonic()
 
         yield log

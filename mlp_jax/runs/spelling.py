@@ -59,7 +59,7 @@ FIELD_NAMES = _lookup(
     }
 )
 DATASETS = {
-    "fashion_mnist": "fashionmnist",
+    "fashion_mnist": "fashionmnist fmnist",
     "mnist": "mnist",
     "kmnist": "kmnist kuzushijimnist",
     "digits": "digits",

@@ -73,7 +73,7 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dic
             _draw(study, folder)
         finally:
             study.close()
-    ended = f"{_best_text(study)}{_stopped_text(study)}; details in report.html"
+    ended = f"{_best_text(study)}{_stopped_text(study)}; see {folder / 'report.html'}"
     print(f"{folder}: {ended if best else 'no trial has finished'}")
     return best
 

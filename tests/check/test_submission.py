@@ -104,7 +104,7 @@ BAD = {
     "no Python": ("def forward(:\n", FAILED, "cannot be read"),
     "raises at import": ("def forward(p, x): pass\nraise SystemExit('gone')\n", FAILED, "gone"),
     "raises": ("def forward(params, x):\n    raise KeyError('W9')\n", FAILED, "W9"),
-    "wrong shape": ("def forward(params, x):\n    return x[:, :2]\n", FAILED, "no form of parameters"),
+    "wrong shape": ("def forward(params, x):\n    return x[:, :2]\n", FAILED, "no array of shape"),
     "asks": (
         "def forward(params, x, temperature_like_thing):\n    return x\n",
         UNSURE,

@@ -70,6 +70,8 @@ with progress(9, "epochs") as show:
 with progress(float("inf"), "trials") as show:
     now += 60
     show(1, "text", 0.5)
+    now += 60
+    show(2, "", 0.3)
 print("rich" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -79,8 +81,9 @@ print("rich" in sys.modules)
         "6/9 epochs: text 6",
         "9/9 epochs: text 9",
         "1 trials: text",
+        "2 trials",
     ]
 
 
-def test_without_validation_only_the_training_is_epoch_textd():
+def test_without_validation_only_the_training_is_said():
     assert epoch_text(RECORD | {"val/loss": None, "val/accuracy": None}) == "train 0.5123 87.50%"

@@ -43,7 +43,10 @@ def prepare() -> None:
 FLAGS = [
     (["--wrkdir=x"], "--wrkdir --workdir"),
     (["-b", "32"], "-b --config.FIELD"),
-    (["--dataset=digits"], "'--dataset' --config.dataset="),
+    (["--learning_rate=0.1"], "'--learning_rate' did you mean --config.learning_rate?"),
+    (["--dataset=digits"], "'--dataset' did you mean --config.dataset?"),
+    (["-lr", "0.1"], "'-lr' did you mean --config.learning_rate?"),
+    (["broken.py"], "'broken.py' did you mean --config=broken.py?"),
     (["--undefok=foo", "--foo"], "--undefok"),
     (["--flagfile=file"], "--flagfile"),
     (["--noconfig.probes"], "--noconfig.probes --config"),
@@ -57,7 +60,7 @@ FLAGS = [
     (["--output=x"], "--output --mode=train best"),
     (["--mode=gradcheck", "--workdir=run"], "--workdir --mode=gradcheck"),
     (["--mode=evaluate", "--workdir=run", "--config=broken.py"], "--config --mode=evaluate train"),
-    (["--mode=predict", "--workdir=run"], "--inputs --mode=predict"),
+    (["--mode=predict", "--workdir=run"], "--inputs --mode=predict folder"),
     (["--mode=predict", "--workdir=run", "--inputs="], "--inputs ''"),
     (["--nohelp=1"], "--nohelp"),
 ]
