@@ -64,7 +64,8 @@ class Options(NamedTuple):
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("config", None, "Python file with get_config(); default configs/default.py", flag_values=values)
+    what = "Python file with get_config(), or a sweep of W&B's in YAML; default configs/default.py"
+    flags.DEFINE_string("config", None, what, flag_values=values)
     flags.DEFINE_string("workdir", None, "folder of the run or sweep; default a new one in runs/", flag_values=values)
     flags.DEFINE_string("mode", "train", f"one of {', '.join(MODES)}; default train", flag_values=values)
     what = "predict: pictures, a folder of them, or one .npy array; compare: workdirs; check: files or folders"
@@ -92,6 +93,7 @@ def usage() -> str:
             "  python main.py --workdir=DIR                     go on with a run",
             "  python main.py --mode=evaluate --workdir=DIR     test a saved run",
             "  python main.py --mode=predict --workdir=DIR --inputs=FILE …",
+            "  python main.py --mode=best --workdir=SWEEP       train and test its best configuration",
             "  python main.py --mode=compare --inputs=runs/*    runs and sweeps side by side",
             "  python main.py --mode=check --inputs=FILE_OR_FOLDER … [--output=DIR]",
             "  python main.py --mode=export --workdir=DIR --output=best_model.npy",
