@@ -64,7 +64,8 @@ class Options(NamedTuple):
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("config", None, "Python file with get_config(); default configs/default.py", flag_values=values)
+    what = "Python file with get_config(), or a sweep of W&B's in YAML; default configs/default.py"
+    flags.DEFINE_string("config", None, what, flag_values=values)
     flags.DEFINE_string("workdir", None, "folder of the run or sweep; default a new one in runs/", flag_values=values)
     flags.DEFINE_string("mode", "train", f"one of {', '.join(MODES)}; default train", flag_values=values)
     what = "predict: pictures, a folder of them, or one .npy array; compare: workdirs; check: files or folders"
@@ -92,6 +93,7 @@ def usage(program: str = "python main.py") -> str:
             f"  {program} --workdir=DIR                     go on with a run",
             f"  {program} --mode=evaluate --workdir=DIR     test a saved run",
             f"  {program} --mode=predict --workdir=DIR --inputs=FILE …",
+            f"  {program} --mode=best --workdir=SWEEP       train and test its best configuration",
             f"  {program} --mode=compare --inputs=runs/*    runs and sweeps side by side",
             f"  {program} --mode=check --inputs=FILE_OR_FOLDER … [--output=DIR]",
             f"  {program} --mode=export --workdir=DIR --output=best_model.npy",

@@ -273,7 +273,8 @@ def _unknown_field(path: str, config: ConfigDict) -> UserError:
     known = [*_flat(config), *(f"sweep.{key}" for key in _SWEEP_KINDS if "sweep" in config)]
     # Depth and width are fields of a sweep's alone.
     shape = own_field(path, ("num_layers", "hidden_size"))
-    nearest = ["hidden_sizes"] if shape else difflib.get_close_matches(path, known, n=1)
+    meant = "hidden_sizes" if shape else own_field(path, config)
+    nearest = [meant] if meant else difflib.get_close_matches(path, known, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
     return UserError(f"config field {path!r} does not exist; {hint}")
 
