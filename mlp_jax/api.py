@@ -16,7 +16,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from mlp_jax import gradients, model
-from mlp_jax.data.arrays import Dataset, from_arrays
+from mlp_jax.data.arrays import OWN, Dataset, from_arrays
 from mlp_jax.data.datasets import load as load_dataset
 from mlp_jax.data.datasets import load_test
 from mlp_jax.errors import Diverged, UserError, not_one_of, shown
@@ -30,8 +30,8 @@ from mlp_jax.losses import LOSSES
 from mlp_jax.model import ACTIVATIONS, INITIALIZERS, Params
 from mlp_jax.results import Net, Run, Runs, Sweep, precision_of
 from mlp_jax.runs import config as configs
+from mlp_jax.runs import resume, runtime, saved
 from mlp_jax.runs import run as runs
-from mlp_jax.runs import runtime, saved
 from mlp_jax.runs.defaults import FIELDS
 from mlp_jax.runs.seeds import each_seed
 from mlp_jax.sweeps import sweep as sweeps
@@ -136,7 +136,11 @@ def train(
     >>> [run.config.learning_rate for run in runs]
     [0.001, 0.001, 0.01, 0.01]
     """
+    fields = _with_lists(fields, data)
     axes = {name: value for name, value in fields.items() if _varies(name, value)}
+    if "seeds" in axes:
+        given = shown(axes["seeds"])
+        raise UserError(f"seeds: {given} is not how many; allowed is a whole number, or seed={given} for these")
     start = as_config(config, {name: value for name, value in fields.items() if name not in axes})
     if found := {"sweep", "experiments"} & set(start):
         raise UserError(f"config: it has {found.pop()!r}; allowed is a run; mlp_jax.sweep searches")
@@ -146,8 +150,9 @@ def train(
     if workdir is not None and axes:
         raise UserError(f"workdir: {shown(str(workdir))} holds one run, not a list of {', '.join(axes)}; allowed: None")
     with session(start):
-        dataset = _dataset(start, data, sample_weight)
+        dataset = _dataset(start, data, sample_weight, workdir)
         if workdir is not None:
+            _check_resume(start, Path(workdir), dataset)
             runs.run(start, Path(workdir), dataset)
             return load(workdir)
         for asked in own:
@@ -194,6 +199,7 @@ def sweep(
     >>> len(found), found.best.optimizer in ("sgd", "adam")
     (3, True)
     """
+    fields = _with_lists(fields, data)
     searched = {
         name: dict(value) if isinstance(value, Mapping) else {"values": tuple(value)}
         for name, value in fields.items()
@@ -204,8 +210,10 @@ def sweep(
     parameters = {**asked.get("parameters", {}), **searched}
     start = as_config(start, {"sweep": {**asked, "parameters": parameters, "run_cap": trials}})
     with session(start), contextlib.ExitStack() as stack:
-        dataset = _dataset(start, data, sample_weight)
-        if workdir is None:
+        dataset = _dataset(start, data, sample_weight, workdir)
+        if workdir is not None:
+            _check_resume(start, Path(workdir), dataset)
+        else:
             workdir = stack.enter_context(tempfile.TemporaryDirectory())
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         found = sweeps.run(start, Path(workdir), dataset)
@@ -262,11 +270,32 @@ def train_members(dataset: Dataset, given: Sequence[Member]) -> list[tuple[Run, 
 
 def as_config(start: Config, fields: Mapping[str, Any]) -> ConfigDict:
     """The config that `start` names or is, with the fields in place, all checked."""
+    if not isinstance(start, str | Path | ConfigDict | Mapping | None):
+        what = f"{type(start).__name__} is not the path of a config file, a ConfigDict or a dictionary"
+        raise UserError(f"config: {what}; arrays are given as data=(x, y)")
     found = configs.load(start) if isinstance(start, str | Path) else start or {}
     given = found.to_dict() if isinstance(found, ConfigDict) else dict(found)
     config = configs.complete({**given, **fields})
     configs.validate(config)
     return config
+
+
+def _with_lists(fields: Mapping[str, Any], data: Any) -> dict[str, Any]:
+    """The fields with arrays and ranges as the lists that they mean, and the dataset that `data` is."""
+    plain = {
+        name: list(value) if isinstance(value, range) else value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in fields.items()
+    }
+    return plain if data is None else {**plain, "dataset": OWN}
+
+
+def _check_resume(config: ConfigDict, folder: Path, dataset: Dataset) -> None:
+    """Raises UserError where the workdir holds another config's or other data's: what is there stays as it is."""
+    if config.resume == "never" or not (folder / configs.FILE).exists():
+        return
+    configs.check_resume(configs.from_json(folder / configs.FILE), config, folder)
+    if (folder / resume.CARD).exists() and resume.read_card(folder)["fingerprint"] != dataset.fingerprint:
+        raise UserError(f"{folder} was trained on other data; allowed: those, another workdir, resume='never'")
 
 
 def _varies(field: str, value: Any) -> bool:
@@ -279,10 +308,12 @@ def _varies(field: str, value: Any) -> bool:
     return nested or not isinstance(FIELDS.get(field), tuple)
 
 
-def _dataset(config: ConfigDict, data: Sequence[Any] | None, sample_weight: Any) -> Dataset:
+def _dataset(config: ConfigDict, data: Sequence[Any] | None, sample_weight: Any, workdir: str | Path | None) -> Dataset:
     if data is None:
         if sample_weight is not None:
             raise UserError("sample_weight: it weighs the rows of data=(x, y), and none are given")
+        if workdir is not None:
+            return runs.load_for(config, Path(workdir))
         return load_dataset(config.dataset, config.data_dir, config.fallback_dataset)
     if not isinstance(data, tuple | list) or len(data) not in (2, 4):
         raise UserError(f"data: {type(data).__name__} is not (x, y) or (x, y, x_test, y_test)")

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax import api
-from mlp_jax.data.arrays import from_arrays
-from mlp_jax.errors import import_extra, not_one_of
+from mlp_jax.data.arrays import OWN, from_arrays
+from mlp_jax.errors import UserError, import_extra, not_one_of
 from mlp_jax.lanes.population import Member
 from mlp_jax.runs.defaults import FIELDS
 from mlp_jax.training import Lane
@@ -29,6 +29,17 @@ PARAMETERS: dict[str, Any] = {
     "val_fraction": 0.0,
     "precision": None,  # the features' own: float64 for float64, as scikit-learn does, float32 for all others
     "class_weight": None,  # None, "balanced", or label -> weight
+}
+# What scikit-learn's own MLPClassifier calls them, where the name is not alike.
+_THERE = {
+    "alpha": "weight_decay",
+    "hidden_layer_sizes": "hidden_sizes",
+    "learning_rate_init": "learning_rate",
+    "max_iter": "num_epochs",
+    "n_iter_no_change": "early_stopping",
+    "random_state": "seed",
+    "solver": "optimizer",
+    "validation_fraction": "val_fraction",
 }
 _DTYPES = (np.float64, np.float32, np.uint8)
 
@@ -51,6 +62,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def __init__(self, **fields: Any) -> None:
         for name in fields:
+            if name in _THERE:
+                raise UserError(
+                    f"Classifier: parameter: {name!r} of scikit-learn's MLPClassifier is {_THERE[name]} here"
+                )
             if name not in PARAMETERS:
                 raise not_one_of("Classifier: parameter", name, PARAMETERS)
         for name, value in {**PARAMETERS, **fields}.items():
@@ -102,7 +117,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def _fields(self, X: np.ndarray) -> dict[str, Any]:
         """The fields of the config that the parameters mean for these features."""
-        fields = {name: getattr(self, name) for name in PARAMETERS}
+        fields = {"dataset": OWN, **{name: getattr(self, name) for name in PARAMETERS}}
         fields["precision"] = self.precision or ("float64" if X.dtype == np.float64 else "float32")
         weights, classes = self.class_weight or (), self.classes_.tolist()
         if isinstance(weights, dict):

@@ -64,7 +64,8 @@ class Options(NamedTuple):
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("config", None, "Python file with get_config(); default configs/default.py", flag_values=values)
+    what = "Python file with get_config(), or a sweep of W&B's in YAML; default configs/default.py"
+    flags.DEFINE_string("config", None, what, flag_values=values)
     flags.DEFINE_string("workdir", None, "folder of the run or sweep; default a new one in runs/", flag_values=values)
     flags.DEFINE_string("mode", "train", f"one of {', '.join(MODES)}; default train", flag_values=values)
     what = "predict: pictures, a folder of them, or one .npy array; compare: workdirs; check: files or folders"
@@ -80,7 +81,7 @@ def _flags() -> flags.FlagValues:
     return values
 
 
-def usage() -> str:
+def usage(program: str = "python main.py") -> str:
     """What --help prints."""
     values, newline = _flags(), ";\n"  # what absl adds to a flag that may be repeated stands on a line of its own
     lines = [f"  --{name:14}{values[name].help.partition(newline)[0]}" for name in (*READ_BY, "mode", "help")]
@@ -88,13 +89,14 @@ def usage() -> str:
         [
             "Train and study multilayer perceptrons.",
             "",
-            "  python main.py --config=configs/adam.py [--workdir=DIR] [--config.FIELD=VALUE …]",
-            "  python main.py --workdir=DIR                     go on with a run",
-            "  python main.py --mode=evaluate --workdir=DIR     test a saved run",
-            "  python main.py --mode=predict --workdir=DIR --inputs=FILE …",
-            "  python main.py --mode=compare --inputs=runs/*    runs and sweeps side by side",
-            "  python main.py --mode=check --inputs=FILE_OR_FOLDER … [--output=DIR]",
-            "  python main.py --mode=export --workdir=DIR --output=best_model.npy",
+            f"  {program} --config=configs/adam.py [--workdir=DIR] [--config.FIELD=VALUE …]",
+            f"  {program} --workdir=DIR                     go on with a run",
+            f"  {program} --mode=evaluate --workdir=DIR     test a saved run",
+            f"  {program} --mode=predict --workdir=DIR --inputs=FILE …",
+            f"  {program} --mode=best --workdir=SWEEP       train and test its best configuration",
+            f"  {program} --mode=compare --inputs=runs/*    runs and sweeps side by side",
+            f"  {program} --mode=check --inputs=FILE_OR_FOLDER … [--output=DIR]",
+            f"  {program} --mode=export --workdir=DIR --output=best_model.npy",
             "",
             *lines,
             "",
@@ -372,7 +374,7 @@ def main(argv: list[str]) -> int:
     def action() -> int:
         options = parse(argv)
         if options is None:
-            print(usage())
+            print(usage("mlp-jax" if Path(argv[0]).name == "mlp-jax" else "python main.py"))
             return 0
         return dispatch(options)
 

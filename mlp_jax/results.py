@@ -126,13 +126,18 @@ class Run:
         return curves(self.records)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={_short(self.summary.get(name))}" for name in FIGURES if name in self.summary)
+        shown = ", ".join(f"{name}={_short(value)}" for name, value in _figures(self.summary).items())
         sizes = "-".join(map(str, self._net.static.sizes)) if self._net else "diverged"
         return f"<Run {self.summary.get('dataset')}, {sizes}, {len(self.records)} epochs: {shown}>"
 
     def _repr_html_(self) -> str:
-        rows = [{"": name, "value": _short(self.summary.get(name))} for name in FIGURES if name in self.summary]
+        rows = [{"": name, "value": _short(value)} for name, value in _figures(self.summary).items()]
         return _html_table(rows) + (_html_figure(self.plot()) if self.records else "")
+
+
+def _figures(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the figures that there are: without a test set none of it."""
+    return {name: summary[name] for name in FIGURES if summary.get(name) is not None}
 
 
 MOST_ROWS = 30  # of a table as text
@@ -174,10 +179,14 @@ class Runs(Table):
     """The runs of one population, a `Run` each in the order asked for, and a table of what varied and came of it."""
 
     def __init__(self, runs: Sequence[Run], varied: Sequence[str]) -> None:
+        figures = [_figures(run.summary) for run in runs]
+        names = [name for name in FIGURES if any(name in each for each in figures)]
         rows = [
-            {**{field: run.config[field] for field in varied}, **{n: run.summary.get(n) for n in FIGURES}}
-            for run in runs
+            {**{field: run.config[field] for field in varied}, **{name: each.get(name) for name in names}}
+            for run, each in zip(runs, figures, strict=True)
         ]
+        if any(run.diverged for run in runs):
+            rows = [{**row, "diverged": run.diverged} for row, run in zip(rows, runs, strict=True)]
         super().__init__(runs, rows)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from mlp_jax.data import idx
 from mlp_jax.errors import UserError, shown
 
+OWN = "own_data"  # the name of a user's own arrays, which no file holds and only a call in Python can give
+
 
 class Dataset(NamedTuple):
     """The training set of a dataset, and the way to its test set, which only `datasets.load_test` goes.
@@ -36,7 +38,7 @@ def from_arrays(
     x_test: Any = None,
     y_test: Any = None,
     sample_weight: Any = None,
-    name: str = "data",
+    name: str = OWN,
     classes: Any = None,
 ) -> Dataset:
     """A dataset of a user's own arrays: `x` (n, …) real, `y` (n,) whole numbers or strings, any labels.
@@ -93,9 +95,8 @@ def as_features(name: str, x: Any, like: tuple[int, ...] | None = None) -> np.nd
     except ValueError as error:  # rows of different lengths
         raise UserError(f"{name}: no array of numbers: {' '.join(str(error).split())}") from error
     if array.dtype.kind not in "biuf":
-        raise UserError(
-            f"{name}: features of type {array.dtype}; allowed are real numbers (booleans, integers, floats)"
-        )
+        allowed = "allowed are real numbers (booleans, integers, floats)"
+        raise UserError(f"{name}: features of type {array.dtype}{_first_word(array)}; {allowed}")
     if array.ndim < 2:
         raise UserError(f"{name}: of shape {array.shape}; one row an example is needed, (examples, features)")
     if 0 in array.shape:
@@ -109,16 +110,36 @@ def as_features(name: str, x: Any, like: tuple[int, ...] | None = None) -> np.nd
         with np.errstate(over="ignore"):
             largest = np.float32(max(abs(float(array.min())), abs(float(array.max()))))
         if not np.isfinite(largest):
-            what = "values beyond ±3.4e38, which float32 cannot hold" if np.isfinite(array).all() else "NaN or infinity"
-            raise UserError(f"{name}: holds {what}; only finite numbers can be learned from")
+            finite = np.isfinite(array)
+            what = "values beyond ±3.4e38, which float32 cannot hold" if finite.all() else "NaN or infinity"
+            first = "" if finite.all() else f", first in {_place(finite.argmin(), array.shape)}"
+            raise UserError(f"{name}: holds {what}{first}; only finite numbers can be learned from")
         array = array.astype(np.float64 if wide else np.float32, copy=False)
     array = np.ascontiguousarray(array).view()
     array.flags.writeable = False
     return array
 
 
+def _place(index: Any, shape: tuple[int, ...]) -> str:
+    """Where an element of (examples, …) stands, as a row and column from 0."""
+    row, *rest = (int(n) for n in np.unravel_index(index, shape))
+    return f"row {row}, column {rest[0] if len(rest) == 1 else tuple(rest)}"
+
+
+def _first_word(array: np.ndarray) -> str:
+    """The first text in an array of text, or of numbers and text as of a table with a column of words."""
+    for index, value in enumerate(array.flat if array.ndim > 1 else ()):
+        if isinstance(value, str):
+            return f", as {shown(str(value))} in {_place(index, array.shape)}"
+    return ""
+
+
 def _labels(name: str, y: Any, examples: int) -> np.ndarray:
     labels = np.asarray(y)
+    if labels.dtype.kind == "O":
+        missing = [row for row, label in enumerate(labels.flat) if _missing(label)]
+        if missing:
+            raise UserError(f"{name}: {len(missing)} of the labels are missing, the first in row {missing[0]}")
     if labels.dtype.kind == "O" and not all(isinstance(label, str) for label in labels.flat):
         labels = np.array(labels.tolist())  # whole numbers stay such, what is mixed becomes text or stays as it is
         if labels.dtype.kind in "OUT":
@@ -134,6 +155,11 @@ def _labels(name: str, y: Any, examples: int) -> np.ndarray:
         if len(wrong):
             raise UserError(f"{name}: {wrong[0]} is no whole number; labels are classes: whole numbers, or strings")
     return labels
+
+
+def _missing(label: Any) -> bool:
+    """Whether pandas' reader left nothing here: None, NaN, NaT or NA."""
+    return label is None or (not isinstance(label, str) and str(label) in ("nan", "NaT", "<NA>"))
 
 
 def _narrow(indices: np.ndarray, classes: int) -> np.ndarray:

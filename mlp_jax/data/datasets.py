@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_jax.data import download, idx, mnist1d
-from mlp_jax.data.arrays import Dataset, fingerprint, from_arrays
+from mlp_jax.data.arrays import OWN, Dataset, fingerprint, from_arrays
 from mlp_jax.errors import UserError, not_one_of
 
 
@@ -153,6 +153,8 @@ def _quotas(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_name(field: str, name: str) -> None:
+    if name == OWN:
+        raise UserError(f"{field}: {name!r} was given in Python and is in no file; there again, as data=(x, y)")
     path = os.path.expanduser(name)
     if name in NAMES or os.path.isdir(path):
         return

@@ -119,7 +119,7 @@ def pre(*commands: str) -> Html:
 
 def _differing(config: Json, defaults: Json) -> list[str]:
     usual = plain(defaults)
-    return [name for name, value in config.items() if name not in usual or usual[name] != value]
+    return [name for name, value in config.items() if usual.get(name, "") != value]
 
 
 # ---- tables, bars, pictures
@@ -162,7 +162,7 @@ def config_table(config: Json, defaults: Json) -> Html:
     differing = _differing(config, defaults)
     lines = [
         tag("tr", tag("th", name, scope="row"), tag("td", number(config[name])),
-            tag("td", number(defaults[name]) if name in defaults else ""), class_="differs")
+            tag("td", number(defaults[name]) if name in defaults else "", class_="default"), class_="differs")
         for name in differing
     ]  # fmt: skip
     head = tag("thead", tag("tr", tag("th", "field"), tag("th", "value"), tag("th", "default")))

@@ -38,8 +38,10 @@ class Separator(NamedTuple):
 
     @property
     def label(self) -> str:
-        """As in activation = sigmoid and init = random."""
-        return " and ".join(f"{name} = {value}" for name, value in self.values)
+        """As in activation = sigmoid and learning_rate > 0.1."""
+        return " and ".join(
+            f"{name} {value}" if value.startswith(("≤", ">")) else f"{name} = {value}" for name, value in self.values
+        )
 
     @property
     def side(self) -> int:

@@ -339,12 +339,14 @@ def curve_section(charts: Mapping[str, Any]) -> list[Html]:
     """The curves of `curve_data`, all trials of one title over each other."""
     if not charts:
         return []
-    figures = [
-        tag("div", tag("h3", title.capitalize()), tag("div", class_="chart tall", data_curves=title))
-        for title in charts
-    ]
+    figures = []
+    for title, chart in charts.items():
+        drawn, total = sum(curve is not None for curve in chart["all"]), len(chart["all"])
+        some = f", of {drawn:,} of {total:,} runs" if drawn < total else ""
+        head = tag("h3", f"{title.capitalize()}{some}")
+        figures.append(tag("div", head, tag("div", class_="chart tall", data_curves=title)))
     body = tag("div", *figures, class_="side") if len(figures) > 1 else figures[0]
-    return [tag("h2", "Curves of all runs", id="curves"), body]
+    return [tag("h2", "Curves", id="curves"), body]
 
 
 def trial_section(title: str) -> list[Html]:

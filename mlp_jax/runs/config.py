@@ -285,7 +285,8 @@ def _unknown_field(path: str, config: ConfigDict) -> UserError:
     known = [*_flat(config), *(f"sweep.{key}" for key in _SWEEP_KINDS if "sweep" in config)]
     # Depth and width are fields of a sweep's alone.
     shape = own_field(path, ("num_layers", "hidden_size"))
-    nearest = ["hidden_sizes"] if shape else difflib.get_close_matches(path, known, n=1)
+    meant = "hidden_sizes" if shape else own_field(path, config)
+    nearest = [meant] if meant else difflib.get_close_matches(path, known, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
     return UserError(f"config field {path!r} does not exist; {hint}")
 
@@ -350,9 +351,10 @@ def check(field: str, value: Any) -> Any:
 
 def _is_path(field: str, value: str) -> bool:
     """Whether a dataset is given as a path, not by its name; that it holds one is for `data.load` to see."""
+    from mlp_jax.data.arrays import OWN
     from mlp_jax.data.datasets import ALLOWED, NAMES
 
-    if value in NAMES or (field == "fallback_dataset" and not value):
+    if value in NAMES or (field == "dataset" and value == OWN) or (field == "fallback_dataset" and not value):
         return False
     if os.path.dirname(value) or value.endswith(".npz") or os.path.isdir(os.path.expanduser(value)):
         return True

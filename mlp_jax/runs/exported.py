@@ -201,6 +201,7 @@ def write(folder: Path, output: Path) -> None:
     np.save(buffer, np.array(arrays, dtype=object), allow_pickle=True)
     write_bytes(output, buffer.getvalue())
     write_json(output.with_name(CONFIG), {flag: fields[field] for field, flag in FLAGS.items()})
+    print(f"written to {output} and {output.with_name(CONFIG)}")
 
 
 def as_run(network: Network) -> tuple[Any, Any]:

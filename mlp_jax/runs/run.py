@@ -244,6 +244,8 @@ def _train(config: ConfigDict, folder: Path, dataset: Dataset, placement: Placem
     metrics = folder / "metrics.jsonl"
     if first:
         workdir.write_jsonl(metrics, records)
+        if records:
+            print(f"{folder}: goes on after epoch {records[-1]['epoch']}", file=sys.stderr)
         if saved and saved.threads != runtime.usable_cores():
             line = f"{folder}: goes on with {runtime.usable_cores()} usable cores, begun with {saved.threads}:"
             print(f"{line} the numbers are equal to rounding, perhaps not bit for bit", file=sys.stderr)

@@ -38,6 +38,10 @@ def read(folder: Path) -> Saved:
 
 def read_all(folder: Path, most: int | None = None) -> list[Saved]:
     """The networks of the run in `folder`: one, or one a seed in their order, `most` of them. A seed may be missing."""
+    if (folder / "trials.jsonl").exists():
+        raise UserError(
+            f"--workdir: {str(folder)!r} holds a sweep; allowed is a run, as {folder / 'best'} of --mode=best"
+        )
     if not (folder / resume.CARD).exists():
         raise UserError(f"--workdir: {str(folder)!r} holds no trained run: it has no {resume.CARD}")
     config = from_json(folder / FILE)

@@ -136,6 +136,7 @@ def test_a_run_exported_is_the_same_network(run, tmp_path, capsys):
     """In NumPy, from the file alone, on the test set: the figures of summary.json and of --mode=evaluate."""
     path = tmp_path / "best_model.npy"
     assert cli.main(["main.py", "--mode=export", f"--workdir={run}", f"--output={path}"]) == 0
+    assert capsys.readouterr().out == f"written to {path} and {tmp_path / 'best_config.json'}\n"
     stored = np.load(path, allow_pickle=True).item()
     config = json.loads((tmp_path / "best_config.json").read_text())
     assert config["hidden_size"] == [12, 9]

@@ -101,6 +101,7 @@ def test_the_arrays_are_neither_written_nor_to_be_written():
 
 BAD = {
     "x: holds NaN": {"x": np.where(X == 5, np.nan, X)},
+    "x: holds NaN or infinity, first in row 1, column 2": {"x": np.where(X == 5, np.inf, X)},
     "x: holds NaN or infinity": {"x": np.where(X == 5, -np.inf, X)},
     "x: holds values beyond": {"x": np.where(X == 5, 1e300, X)},
     "x: empty": {"x": np.zeros((0, 3)), "y": []},
@@ -108,7 +109,8 @@ BAD = {
     "x: of shape (4,)": {"x": np.zeros(4)},
     "x: features of type complex128": {"x": X + 1j},
     "x: features of type <U1": {"x": [["a"], ["b"]]},
-    "x: features of type object": {"x": np.array([[1, "a"]] * 4, object)},
+    "x: features of type object, as 'a' in row 0, column 1; allowed": {"x": np.array([[1, "a"]] * 4, object)},
+    "y: 2 of the labels are missing, the first in row 1": {"y": np.array(["a", None, "b", np.nan], object)},
     "x: no array of numbers": {"x": [[1], [1, 2]]},
     "y: all labels are of 1 class, 1": {"y": [1, 1, 1, 1]},
     "y: 3 labels for 4 examples": {"y": [0, 1, 0]},

@@ -118,6 +118,17 @@ def test_bad_input_is_said_as_scikit_learn_says_it(X, y, words):
         mlp_jax.Classifier().fit(X, y)
 
 
+def test_the_names_of_scikit_learns_own_network_are_told_in_ours():
+    from sklearn.neural_network import MLPClassifier
+
+    from mlp_jax.classifier import _THERE, PARAMETERS
+
+    assert set(_THERE) <= set(MLPClassifier().get_params()) - set(PARAMETERS)
+    assert set(_THERE.values()) <= set(PARAMETERS)
+    with pytest.raises(UserError, match=r"'random_state' .* is seed"):
+        mlp_jax.Classifier(random_state=0)
+
+
 def test_wrong_parameters_and_features_are_one_line():
     X, y = iris()
     with pytest.raises(UserError, match="did you mean hidden_sizes"):

@@ -11,6 +11,7 @@ import pytest
 
 import mlp_jax
 from mlp_jax.errors import UserError
+from mlp_jax.sweeps.sweep import best
 from tests.shared.idx_files import idx_bytes
 from tests.shared.reference_activations import ACTIVATIONS
 
@@ -107,6 +108,10 @@ WEIGHED = {"data": (np.ones((20, 2)), [0, 1] * 10), "sample_weight": range(1, 21
             ["lanes", "mixed", "sample_weight", "queue"],
         ),
         (lambda p: mlp_jax.load("no/run"), ["no/run"]),
+        (lambda p: mlp_jax.train((np.ones((3, 2)), [0, 1, 0])), ["config", "tuple", "data=(x, y)"]),
+        (lambda p: mlp_jax.train(dataset="digits", seeds=[0, 1]), ["seeds", "seed=[0, 1]"]),
+        (lambda p: mlp_jax.train(dataset="own_data"), ["dataset", "'own_data'", "data=(x, y)"]),
+        (lambda p: mlp_jax.train(data=(np.ones((3, 2)), ["a", None, "b"])), ["y", "missing", "row 1"]),
         (lambda p: mlp_jax.sweep(dataset="digits", trials=-1, learning_rate=[0.1]), ["run_cap", "-1"]),
         (lambda p: mlp_jax.sweep(dataset="digits"), ["parameters"]),
     ],
@@ -264,6 +269,55 @@ def test_a_sweep_gives_its_trials_and_a_best_that_trains(tmp_path):
     x, y = blobs()
     own = mlp_jax.sweep(data=(x, y), hidden_sizes=[(4,), (8, 8)], num_epochs=1, trials=2)
     assert len(own) == 2
+
+
+def test_arrays_and_ranges_are_the_lists_that_they_mean():
+    fields = {**TINY, "num_epochs": 1, "hidden_sizes": np.array([4, 5])}
+    rates = np.geomspace(1e-3, 1e-1, 2)
+    runs = mlp_jax.train(**fields, learning_rate=rates, seed=range(2))
+    assert [(run.config.learning_rate, run.config.seed) for run in runs] == [(r, s) for r in rates for s in (0, 1)]
+    assert [layer.w.shape[1] for layer in runs[0].params] == [4, 5, 10]
+    found = mlp_jax.sweep(**fields, method="grid", learning_rate=rates)
+    assert {trial["parameters"]["learning_rate"] for trial in found} == set(rates)
+
+
+def test_what_was_found_on_own_arrays_trains_on_nothing_else(tmp_path):
+    """Neither its best nor its config falls back on a data set that it never saw."""
+    x, y = blobs()
+    found = mlp_jax.sweep(data=(x, y), num_epochs=1, hidden_sizes=[(4,), (8,)], trials=2, workdir=tmp_path / "s")
+    with pytest.raises(UserError, match=r"data=\(x, y\)"):
+        mlp_jax.train(found.best)
+    with pytest.raises(UserError, match=r"data=\(x, y\)"):
+        best(found.best, tmp_path / "s")
+    assert not (tmp_path / "s/best").exists()
+    assert mlp_jax.train(found.best, data=(x, y)).classes.tolist() == ["ape", "bee", "cow"]
+    with pytest.raises(UserError, match="holds a sweep"):
+        mlp_jax.load(tmp_path / "s")
+
+
+def test_a_workdir_keeps_its_run_from_other_data_and_another_config(tmp_path):
+    """The error leaves every file as it was; the call that made the run still finds it finished."""
+    x, y = blobs()
+    fields = {"hidden_sizes": (4,), "num_epochs": 1, "workdir": tmp_path / "a"}
+    first = mlp_jax.train(data=(x, y), **fields)
+    before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    for data, others in (((x + 1, y), {}), ((x, y), {"learning_rate": 0.5})):
+        with pytest.raises(UserError, match=r"allowed: .*another"):
+            mlp_jax.train(data=data, **fields, **others)
+    assert {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()} == before
+    assert same(mlp_jax.train(data=(x, y), **fields).params, first.params)
+    assert not same(mlp_jax.train(data=(x + 1, y), **fields, resume="never").params, first.params)
+
+
+def test_a_table_shows_what_there_is(tmp_path):
+    x, y = blobs()
+    fields = {"data": (x, y), "hidden_sizes": (4,), "num_epochs": 1, "optimizer": "sgd", "activation": "identity"}
+    runs = mlp_jax.train(**fields, learning_rate=[1e30, 1e-3])
+    assert not any("test" in name for row in runs.rows for name in row)
+    assert [row["diverged"] for row in runs.rows] == [True, False]
+    for text in (repr(runs[1]), runs[1]._repr_html_()):
+        assert "val/accuracy" in text
+        assert "test" not in text.partition("<img")[0]
 
 
 def test_weights_of_rows_reach_the_objective():

@@ -44,6 +44,7 @@ FLAGS = [
     (["--wrkdir=x"], "--wrkdir --workdir"),
     (["-b", "32"], "-b --config.FIELD"),
     (["--learning_rate=0.1"], "'--learning_rate' did you mean --config.learning_rate?"),
+    (["--dataset=digits"], "'--dataset' did you mean --config.dataset?"),
     (["-lr", "0.1"], "'-lr' did you mean --config.learning_rate?"),
     (["broken.py"], "'broken.py' did you mean --config=broken.py?"),
     (["--undefok=foo", "--foo"], "--undefok"),
@@ -279,6 +280,8 @@ def test_help_is_short_and_says_it_all(folder, capsys):
         assert len(out.splitlines()) < 25
         for word in ("--config", "--workdir", "--inputs", "--output", "configs/default.py", *cli.MODES):
             assert word in out
+    assert cli.main(["bin/mlp-jax", "--help"]) == 0
+    assert "main.py" not in capsys.readouterr().out
 
 
 def options(*arguments: str) -> cli.Options:

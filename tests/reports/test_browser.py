@@ -421,3 +421,14 @@ def test_nothing_sticks_out_of_the_window(driver, sweep_path, questions_path, tm
     for path in (sweep_path, run_path, questions_path, compare_path):
         page = Page(driver, path, "h2", width)
         assert page.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_words_at_the_line_of_65_percent_fit_a_phone(driver, sweep_path):
+    phone = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}  # a window has 500 at least
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        page = Page(driver, sweep_path, ".reason")
+        assert page.run("return document.querySelector('.reason').getBoundingClientRect().left") > 0
+        assert page.text(".reason").startswith("65 %")
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

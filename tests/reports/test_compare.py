@@ -48,6 +48,7 @@ def test_trials_stand_among_runs_with_the_fields_that_they_set(tmp_path):
     rows = [row | {"curve": [0.25, row["val/accuracy"] or 0.0]} for row in trials(5)]
     sweep, run = sweep_workdir(tmp_path / "s", rows), run_workdir(tmp_path / "r")
     page = parse(compare([sweep, run], tmp_path / "out"))
+    assert "Validation loss, of 1 of 6 runs" in page.texts("h3")  # trials keep the curve of one figure
     by_name = {row["run"]: row for row in table(page)}
     assert set(by_name) == {"r", *(f"s #{number}" for number in range(5))}
     for row in rows:

@@ -108,7 +108,7 @@ def test_a_number_of_many_values_is_cut_into_four_equal_ranges():
     rows = [trial(i, 0.1 if i >= 75 else 0.9, learning_rate=10 ** (-4 + 3 * i / 99)) for i in range(100)]
     found = insights.separators(rows)
     assert [row.runs for row in found] == [25] * 4
-    assert (found[0].poor, found[0].label[:18]) == (25, "learning_rate = > ")
+    assert (found[0].poor, found[0].label[:16]) == (25, "learning_rate > ")
 
 
 def test_axes_place_every_trial_between_its_ticks():

@@ -272,6 +272,7 @@ def test_every_key_of_the_dialect_may_be_given_though_the_dictionary_does_not_ha
     ("change", "words"),
     [
         ({"learning_rat": 0.1}, "'learning_rat' does not exist; did you mean learning_rate"),
+        ({"lr": 0.1}, "'lr' does not exist; did you mean learning_rate"),
         ({"optimizer": "adamw"}, "optimizer: 'adamw'"),
         ({"learning_rate": -1.0}, "learning_rate: -1.0"),
         ({"early_stopping": 3, "val_fraction": 0.0}, "early_stopping: 3"),

@@ -85,7 +85,9 @@ def test_without_a_test_set_there_is_no_test_figure_and_the_matrix_is_of_what_th
 def test_to_evaluate_without_a_test_set_is_one_line(run_on, capsys):
     folder = run_on(from_arrays(X, Y))
     config = from_json(folder / "config.json")
-    with pytest.raises(UserError, match=r"^evaluate_split: 'test' is empty, since data has no test set; allowed: v"):
+    with pytest.raises(
+        UserError, match=r"^evaluate_split: 'test' is empty, since own_data has no test set; allowed: v"
+    ):
         saved.evaluate_saved(config, folder)
     config.evaluate_split = "validation"
     assert saved.evaluate_saved(config, folder).accuracy == content(folder / "summary.json")["val/accuracy"]
@@ -112,8 +114,8 @@ def test_what_does_not_fit_the_data_is_one_line_and_writes_nothing(run_on, tmp_p
     table = from_arrays(X, Y)
     only = from_arrays(X, Y, sample_weight=Y == "cow")
     for fields, dataset, says in (
-        ({"augment_shift": 1}, table, r"augment_shift: 1 is for grey pictures; data has features; allowed is 0"),
-        ({"class_weight": (1, 2)}, table, r"class_weight: \(1, 2\) has 2 numbers; data has 3 classes"),
+        ({"augment_shift": 1}, table, r"augment_shift: 1 is for grey pictures; own_data has features; allowed is 0"),
+        ({"class_weight": (1, 2)}, table, r"class_weight: \(1, 2\) has 2 numbers; own_data has 3 classes"),
         ({"class_weight": (1, 0, 1)}, only, r"class_weight: \(1, 0, 1\) leaves no training example that counts"),
     ):
         with pytest.raises(UserError, match=f"^{says}$"):
@@ -124,6 +126,6 @@ def test_what_does_not_fit_the_data_is_one_line_and_writes_nothing(run_on, tmp_p
 def test_a_sweep_cannot_report_a_test_set_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "load_for", lambda *_: from_arrays(X, Y))
     space = {"method": "random", "report_test": True, "parameters": {"learning_rate": {"values": [0.1, 0.01]}}}
-    with pytest.raises(UserError, match=r"^sweep.report_test: True asks for a test set, which data has not"):
+    with pytest.raises(UserError, match=r"^sweep.report_test: True asks for a test set, which own_data has not"):
         sweep.run(small_config(**FIELDS, sweep=space, storage=""), tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()

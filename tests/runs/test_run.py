@@ -258,7 +258,7 @@ def test_figures_that_no_run_writes_are_refused(copied, data):
 
 def test_a_resume_on_other_cores_says_that_bits_may_differ(copied, data, monkeypatch, capsys):
     run(config_for(data, num_epochs=4), copied)
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == f"{copied}: goes on after epoch 3\n"
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(77)))
     run(config_for(data, num_epochs=5), copied)
     assert "goes on with 77 usable cores" in capsys.readouterr().err

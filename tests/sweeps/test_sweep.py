@@ -150,7 +150,9 @@ def test_early_termination_ends_poor_trials_at_a_bracket(batch, data, tmp_path, 
     assert {rate: row["status"] == "pruned" for rate, row in rows.items()} == {rate: rate < 0.01 for rate in rows}
     assert {rate: row["num_epochs"] for rate, row in rows.items()} == {rate: 2 if rate < 0.01 else 3 for rate in rows}
     assert all(len(row["curve"]) == row["num_epochs"] for row in rows.values())
-    assert "; 2 of 5 trials stopped early" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert "; 2 of 5 trials stopped early; see " in said
+    assert said.endswith(str(tmp_path / "sweep" / "report.html"))
 
 
 def test_a_curve_is_the_validation_accuracies_or_the_loss_that_is_the_metric(data, tmp_path):

@@ -163,7 +163,8 @@ function dotChart(host, spec) {
     if (spec.threshold !== null) {
       const right = x(Math.max(...xs)), at = y(spec.threshold);
       make(svg, "line", { class: "mark", x1: x(Math.min(...xs)), x2: right, y1: at, y2: at });
-      make(svg, "text", { class: "reason", x: right, y: at - 5, "text-anchor": "end" }, spec.reason);
+      const reason = make(svg, "text", { class: "reason", x: right, y: at - 5, "text-anchor": "end" }, spec.reason);
+      if (reason.getComputedTextLength() > right - x(Math.min(...xs))) reason.textContent = spec.reason.split(":")[0];
     }
     const size = xs.length > 2000 ? 3.2 : 6;
     for (const s of spec.series) {
