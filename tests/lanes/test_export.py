@@ -36,6 +36,7 @@ def test_a_training_is_lowered_for_every_accelerator(fields, count):
         assert lowered.platforms == PLATFORMS
 
 
+@pytest.mark.slow
 def test_steps_that_are_counted_are_the_same_steps():
     """Of a GPU: seven steps, of which four are a turn of the loop, from any start."""
     task = small_task(small_config(dropout_rate=0.2))

@@ -203,6 +203,7 @@ def queued():
     return trained(Population(small_dataset(), "lanes:1"), [Member(config) for config in variety()])
 
 
+@pytest.mark.slow
 def test_mixed_lanes_are_those_of_the_queue(queued):
     """Lanes that end leave room for others; seeds, kinds and what cannot be mixed take turns."""
     assert_same(trained(mixing(), [Member(config) for config in variety()]), queued)
@@ -217,6 +218,7 @@ def test_lanes_pause_and_go_on_in_the_queue_and_back(queued):
     assert_same(trained(population, members[::-1])[::-1], queued)
 
 
+@pytest.mark.slow
 def test_a_chunk_is_given_up_for_a_fuller_one(monkeypatch):
     """Of four lanes in chunks of two one diverges at once in each: the other two go on together."""
     wild, calm = {"optimizer": "sgd", "learning_rate": 1e20}, {"learning_rate": 0.01}

@@ -111,6 +111,7 @@ def test_training_is_the_textbook_loop_with_a_weighted_mean(gradient, size):
     assert event.record["train/accuracy"] == right / len(Y)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("wide")
 def test_mixup_blends_the_losses_of_two_labels_each_by_its_weight():
     dataset, place = from_arrays(X, Y, sample_weight=WEIGHTS), placements("data:1")[0]
@@ -149,12 +150,13 @@ def test_validation_and_test_are_unweighted():
     assert tested.confusion.sum() == len(rows)
 
 
-@pytest.mark.parametrize("mesh", fast(["data:8", "fsdp:2"], ["data:8"]))
+@pytest.mark.parametrize("mesh", fast(["data:8", "fsdp:2"], ["fsdp:2"]))
 def test_over_devices_as_on_one(mesh):
     fields = {"batch_size": 9, "class_weight": (1, 2, 0), "dropout_rate": 0.2, "mixup_alpha": 0.3}
     assert_close(params(weights=WEIGHTS, mesh=mesh, **fields), params(weights=WEIGHTS, **fields), 1e-5)
 
 
+@pytest.mark.slow
 def test_lanes_side_by_side_have_their_own_weights():
     changes = [{"class_weight": ("balanced",)}, {"class_weight": (1, 2, 0)}, {"class_weight": (1, 0, 3), "seed": 4}, {}]
     dataset = from_arrays(X, Y, sample_weight=WEIGHTS)

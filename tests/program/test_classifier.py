@@ -43,6 +43,7 @@ def test_it_has_the_bits_of_train(dtype):
     assert np.array_equal(model.predict(X), run.predict(X))
 
 
+@pytest.mark.slow
 def test_it_works_in_a_pipeline_a_grid_search_and_cross_validation():
     X, y = load_iris(return_X_y=True)
     pipeline = make_pipeline(StandardScaler(), mlp_jax.Classifier(**{**SMALL, "num_epochs": 60}))

@@ -202,6 +202,7 @@ def test_a_population_is_its_runs_alone():
     assert runs._repr_html_().count("<tr>") == 9
 
 
+@pytest.mark.slow
 def test_a_population_of_one_program_is_the_queue_to_the_rounding_of_its_precision():
     """In float64, which the process has not: every thread that trains has it."""
     fields = {**TINY, "precision": "float64", "hidden_sizes": [(4,), (6, 5)]}
@@ -212,6 +213,7 @@ def test_a_population_of_one_program_is_the_queue_to_the_rounding_of_its_precisi
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_lists_of_sizes_are_nets_of_their_own_and_a_list_of_numbers_is_one_net():
     runs = mlp_jax.train(**{**TINY, "hidden_sizes": [(4,), (5, 6)], "num_epochs": 1})
     assert [tuple(layer.w.shape[1] for layer in run.params[:-1]) for run in runs] == [(4,), (5, 6)]
@@ -255,6 +257,7 @@ def test_a_run_can_be_pickled_drawn_and_shown():
     assert {line.get_label() for line in run.plot().axes[0].lines} >= {"training", "validation"}
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_its_trials_and_a_best_that_trains(tmp_path):
     fields = {"dataset": "digits", "num_epochs": 1, "hidden_sizes": (8,)}
     found = mlp_jax.sweep(**fields, method="grid", learning_rate=[1e-3, 1e-2], optimizer=["sgd", "adam"], trials=10)

@@ -88,6 +88,7 @@ def test_a_mixed_sweep_that_dies_goes_on(data, tmp_path, monkeypatch):
     assert_same_trials(tmp_path / "broken", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_poor_trials_end_at_the_same_bracket_as_in_the_queue(data, tmp_path):
     early = {"type": "hyperband", "min_iter": 1, "eta": 2}
     for lanes in ("queue", "mixed"):
