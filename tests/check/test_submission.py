@@ -66,13 +66,21 @@ def wrongly_named(folder, mistake, form, item, edits):
     return "" if names == {mistake} else f"unnamed: {as_table(wrong)}" if not names else f"named {names}"
 
 
-@pytest.mark.parametrize(
-    "mistake", ["batch_twice", "jacobian_diagonal", "derivative_of_activation", "weights_not_transposed", "t_from_2"]
-)
-@pytest.mark.parametrize("form", ["class", PAIRS])
-def test_a_planted_mistake_is_named(tmp_path, mistake, form):
-    item, edits = MUTATIONS[mistake][0]
-    assert wrongly_named(tmp_path, mistake, form, item, edits) == ""
+# Every third mistake, each in one of the forms that it fits, the forms in turn.
+def first_that_fits(mistake, forms):
+    return next((form, *way) for form in forms for way in MUTATIONS[mistake] if fits(way[0], form))
+
+
+SOME = {
+    mistake: first_that_fits(mistake, FORMS[k % len(FORMS) :] + FORMS)
+    for k, mistake in enumerate(sorted(MUTATIONS)[::3])
+}
+
+
+@pytest.mark.parametrize("mistake", SOME)
+def test_a_planted_mistake_is_named(tmp_path, mistake):
+    said = wrongly_named(tmp_path, mistake, *SOME[mistake])
+    assert said == "" or (said.startswith("named") and mistake in said)  # another may be there with it
 
 
 @pytest.mark.slow
