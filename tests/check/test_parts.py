@@ -55,3 +55,34 @@ def test_a_network_that_is_no_network_is_one_line():
         found = interactive.network(thing)
         assert found
         assert {one.verdict for one in found} <= {FAILED, UNSURE}
+
+
+LOGGED = """
+import matplotlib.pyplot as plt
+import numpy as np
+import wandb
+from keras.datasets import mnist
+from tqdm import tqdm
+
+with wandb.init(project="p") as run:
+    if wandb.run:
+        raise SystemExit
+    for epoch in tqdm(range(2)):
+        run.log({"epoch": epoch})
+for row in wandb.Api().runs("p"):
+    row["name"]
+figure, axes = plt.figure(), plt.gca()
+axes.plot([1, 2])
+wandb.agent("id", lambda: None)
+wandb.Table(columns=["a"]).add_data(1)
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+"""
+
+
+def test_what_a_file_only_logs_with_is_no_obstacle(tmp_path):
+    (tmp_path / "mine.py").write_text(LOGGED)
+    (one,) = check_path(tmp_path / "mine.py")
+    assert (one.item, one.verdict) == ("sigmoid", RIGHT), as_table([one])
