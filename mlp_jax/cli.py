@@ -296,7 +296,8 @@ def foreign(options: Options) -> int:
     if options.mode == "check":
         from mlp_jax.check import marking
 
-        return marking.run(options.inputs, options.output, config.seed, config.data_dir)
+        inputs = [path for text in options.inputs for path in _matching(text)]
+        return marking.run(tuple(inputs), options.output, config.seed, config.data_dir)
     from mlp_jax.runs import exported
 
     chosen = any(field == "dataset" for field, _ in options.overrides)

@@ -135,3 +135,11 @@ def test_links_lead_to_headings_that_exist(tmp_path):
     file, _, anchor = link.partition("#")
     assert (tmp_path / file).resolve() == pages[1]
     assert anchor in anchors(pages[1])
+
+
+def test_a_pattern_that_no_shell_expanded_is_expanded(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text("import numpy as np\n\n\ndef tanh(z):\n    return np.tanh(z)\n")
+    assert cli.main(["main.py", "--mode=check", "--inputs=*.py", "--output=out"]) == 0
+    assert {"a.py", "b.py"} <= set(capsys.readouterr().out.split())
