@@ -24,14 +24,13 @@ from mlp_jax.files.workdir import read_if_there, read_lines
 from mlp_jax.hparams import split_config
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.evaluation import evaluate_on
-from mlp_jax.lanes.fit import make_task
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.losses import LOSSES
 from mlp_jax.model import ACTIVATIONS, INITIALIZERS, Params
 from mlp_jax.results import Net, Run, Runs, Sweep, precision_of
 from mlp_jax.runs import config as configs
-from mlp_jax.runs import resume, runtime, saved
 from mlp_jax.runs import run as runs
+from mlp_jax.runs import runtime, saved
 from mlp_jax.runs.defaults import FIELDS
 from mlp_jax.runs.seeds import each_seed
 from mlp_jax.sweeps import sweep as sweeps
@@ -152,7 +151,6 @@ def train(
     with session(start):
         dataset = _dataset(start, data, sample_weight, workdir)
         if workdir is not None:
-            _check_resume(start, Path(workdir), dataset)
             runs.run(start, Path(workdir), dataset)
             return load(workdir)
         for asked in own:
@@ -211,9 +209,7 @@ def sweep(
     start = as_config(start, {"sweep": {**asked, "parameters": parameters, "run_cap": trials}})
     with session(start), contextlib.ExitStack() as stack:
         dataset = _dataset(start, data, sample_weight, workdir)
-        if workdir is not None:
-            _check_resume(start, Path(workdir), dataset)
-        else:
+        if workdir is None:
             workdir = stack.enter_context(tempfile.TemporaryDirectory())
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         found = sweeps.run(start, Path(workdir), dataset)
@@ -254,7 +250,7 @@ def train_members(dataset: Dataset, given: Sequence[Member]) -> list[tuple[Run, 
     for _, member in sorted(members.items()):
         net, figures = None, {"dataset": dataset.name}
         if not member.diverged and member.lane is not None:
-            static = make_task(member.config, dataset, *population.first_place).static
+            static = population.static(member.config)
             params = member.lane.best.params
             net = Net(
                 static,
@@ -287,15 +283,6 @@ def _with_lists(fields: Mapping[str, Any], data: Any) -> dict[str, Any]:
         for name, value in fields.items()
     }
     return plain if data is None else {**plain, "dataset": OWN}
-
-
-def _check_resume(config: ConfigDict, folder: Path, dataset: Dataset) -> None:
-    """Raises UserError where the workdir holds another config's or other data's: what is there stays as it is."""
-    if config.resume == "never" or not (folder / configs.FILE).exists():
-        return
-    configs.check_resume(configs.from_json(folder / configs.FILE), config, folder)
-    if (folder / resume.CARD).exists() and resume.read_card(folder)["fingerprint"] != dataset.fingerprint:
-        raise UserError(f"{folder} was trained on other data; allowed: those, another workdir, resume='never'")
 
 
 def _varies(field: str, value: Any) -> bool:

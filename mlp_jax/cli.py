@@ -4,7 +4,6 @@ Whatever makes no sense ends in one line on stderr and exit status 2, before any
 """
 
 import contextlib
-import glob
 import io
 import itertools
 import json
@@ -47,6 +46,9 @@ FIELDS_OF = {
     "predict": (),
     "best": ("data_dir", "resume"),
     "report": ("budget",),
+    "compare": (),
+    "check": ("data_dir", "seed"),
+    "export": (),
 }
 
 
@@ -136,8 +138,6 @@ def parse(argv: list[str]) -> Options | None:
         raise UserError("--inputs: --mode=predict needs the image files, their folder or the .npy array to classify")
     if mode == "compare" and not inputs:
         raise UserError("--inputs: --mode=compare needs the workdirs of runs and sweeps, such as runs/*")
-    if mode == "compare" and overrides:
-        raise UserError(f"--config.{overrides[0][0]}: --mode=compare does not read it")
     if mode == "check" and not inputs:
         raise UserError("--inputs: --mode=check needs the Python files or folders to check")
     if mode == "evaluate" and inputs and (len(inputs) + len(loose) > 1 or "workdir" in given):
@@ -191,16 +191,22 @@ def resolve(options: Options) -> ConfigDict:
     else:
         start = configs.from_json(stored)
         start.resume = defaults.get_config().resume  # the stored one was meant for an earlier start
+    config = _overridden(options, start)
+    configs.validate(config)
+    questions.validate(config)
+    if resumes and options.mode == "train" and config.resume != "never":
+        configs.check_resume(configs.from_json(stored), config, options.workdir)
+    return config
+
+
+def _overridden(options: Options, start: ConfigDict) -> ConfigDict:
+    """`start` with the fields of the command line; UserError for one that the mode does not read."""
     config = configs.override(start, options.overrides)
     read = FIELDS_OF.get(options.mode, tuple(config))
     for field in (configs.own_path(path, config) for path, _ in options.overrides):
         if field.partition(".")[0] not in read:
             allowed = f"; it reads {', '.join(read)}" if read else ", nor any other field"
             raise UserError(f"config field {field!r}: --mode={options.mode} does not read it{allowed}")
-    configs.validate(config)
-    questions.validate(config)
-    if resumes and options.mode == "train" and config.resume != "never":
-        configs.check_resume(configs.from_json(stored), config, options.workdir)
     return config
 
 
@@ -243,14 +249,8 @@ def train(config: ConfigDict, workdir: str = "", joining: Joining = ALONE) -> No
 
 def dispatch(options: Options) -> int:
     """Do what the options ask for; the exit status."""
-    if options.mode == "compare":
-        from mlp_jax.reports.compare import compare
-
-        output = options.output or f"runs/compare-{time.strftime('%Y%m%d-%H%M%S')}"
-        print(compare([path for text in options.inputs for path in _matching(text)], output))
-        return 0
-    if options.mode == "check" or (options.mode == "evaluate" and options.inputs):
-        return foreign(options)
+    if options.mode in ("compare", "check") or (options.mode == "evaluate" and options.inputs):
+        return of_inputs(options)
     config = resolve(options)
     if options.mode == "train":
         train(config, options.workdir, options.joining)
@@ -284,20 +284,23 @@ def dispatch(options: Options) -> int:
     return 0
 
 
-def _matching(text: str) -> list[str]:
-    """The paths that a pattern such as runs/* stands for, which a shell leaves alone after --inputs=."""
-    return [text] if os.path.exists(text) else sorted(glob.glob(text)) or [text]
+def of_inputs(options: Options) -> int:
+    """Compare, check or evaluate what --inputs names, which needs no workdir; the exit status."""
+    config = _overridden(options, defaults.get_config())
+    if options.mode != "evaluate":
+        from mlp_jax.data.images import matching
 
+        inputs = tuple(path for text in options.inputs for path in matching(text))
+    if options.mode == "compare":
+        from mlp_jax.reports.compare import compare
 
-def foreign(options: Options) -> int:
-    """Check or evaluate what somebody else has made; the exit status. Of the config data, folder and seed count."""
-    config = configs.override(defaults.get_config(), options.overrides)
+        print(compare(inputs, options.output or f"runs/compare-{time.strftime('%Y%m%d-%H%M%S')}"))
+        return 0
     runtime.prepare(config)
     if options.mode == "check":
         from mlp_jax.check import marking
 
-        inputs = [path for text in options.inputs for path in _matching(text)]
-        return marking.run(tuple(inputs), options.output, config.seed, config.data_dir)
+        return marking.run(inputs, options.output, config.seed, config.data_dir)
     from mlp_jax.runs import exported
 
     chosen = any(field == "dataset" for field, _ in options.overrides)

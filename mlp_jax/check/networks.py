@@ -593,20 +593,16 @@ class Classes:
         activation: str,
         loss: str,
         optimizer: str = "sgd",
-        init: str = "xavier",
-        rate: float = 0.01,
-        decay: float = 0.0,
+        **others: Any,
     ) -> Any:
-        """A new network, its layers made. Raises what its constructor raises."""
+        """A new network, its layers made; `others` as in `Flags`. Raises what its constructor raises."""
         if self._make is None:
             return self._given
         fields = {
             "activation": self._name(ACTIVATION_SPELLINGS, activation),
             "loss": self._name(LOSS_SPELLINGS, loss),
             "optimizer": self._name(OPTIMIZER_SPELLINGS, optimizer),
-            "init": init,
-            "rate": rate,
-            "decay": decay,
+            **others,
         }
         error: Exception | None = None
         for form in [self._hidden_form] if self._hidden_form else ["a list", "a number", "a text"]:

@@ -24,7 +24,7 @@ def read(paths: tuple[str, ...], shape: tuple[int, int], scale: float) -> tuple[
     """
     names: list[str] = []
     rows: list[np.ndarray] = []
-    for path in (found for given in paths for found in _matching(given)):
+    for path in (found for given in paths for found in _pictures(given)):
         try:
             pixels = _array(path, shape, scale) if path.endswith(".npy") else _picture(path, shape, scale)
         except FileNotFoundError:
@@ -46,7 +46,7 @@ def read_rows(paths: tuple[str, ...], inputs: int, pixels: bool) -> tuple[list[s
     """
     names: list[str] = []
     rows: list[np.ndarray] = []
-    for path in (found for given in paths for found in _matching(given)):
+    for path in (found for given in paths for found in _pictures(given)):
         if not path.endswith(".npy"):
             raise UserError(f"--inputs: {path!r} is no .npy array; the network was trained on rows of {inputs} numbers")
         try:
@@ -64,13 +64,19 @@ def read_rows(paths: tuple[str, ...], inputs: int, pixels: bool) -> tuple[list[s
     return names, np.concatenate(rows)
 
 
-def _matching(given: str) -> list[str]:
+def _pictures(given: str) -> list[str]:
+    """The files that a path names: those of a folder, or of a pattern, or itself."""
     if os.path.isdir(given):
         paths = [os.path.join(given, name) for name in sorted(os.listdir(given)) if name.lower().endswith(KINDS)]
         inside = [path for path in paths if os.path.isfile(path)]
         if not inside:
             raise UserError(f"--inputs: {given!r} is a folder without PNG, JPEG or .npy files")
         return inside
+    return matching(given)
+
+
+def matching(given: str) -> list[str]:
+    """The paths that a pattern such as runs/* stands for, which a shell leaves alone after --inputs=; or the path."""
     if not glob.has_magic(given) or os.path.exists(given):
         return [given]
     found = sorted(glob.glob(given))

@@ -95,7 +95,7 @@ class Population:
         """
         ended = {index for index, member in enumerate(members) if _is_over(member, until)}
         yield from ((index, members[index]) for index in ended)
-        statics = {index: self._static(member) for index, member in enumerate(members) if index not in ended}
+        statics = {index: self.static(member.config) for index, member in enumerate(members) if index not in ended}
         several = self._all or len({static.trained for static in statics.values()}) > 1
         mixes = {index for index in statics if self.mixed and several and not mixed.unmixable(statics[index])}
         together = {index: members[index] for index in statics if index in mixes}
@@ -114,17 +114,18 @@ class Population:
 
             yield from _run([partial(turns, place) for place in range(len(self._places))], len(rest))
 
-    def _static(self, member: Member) -> Static:
+    def static(self, config: ConfigDict) -> Static:
+        """The half of a config that is compiled in, for this data."""
         data = self.dataset
         counts = data.train_images.shape[1], len(data.class_names), len(data.train_labels)
-        weighted = bool(member.config.class_weight or len(data.sample_weight))
-        return static_of(member.config, *counts, data.image_shape, weighted)
+        weighted = bool(config.class_weight or len(data.sample_weight))
+        return static_of(config, *counts, data.image_shape, weighted)
 
     def _train_mixed(
         self, members: dict[int, Member], until: int | None, stop: threading.Event
     ) -> Iterator[tuple[int, Member]]:
         """Chunk after chunk, the fullest first; a chunk that others can fill up is given up when half of it is over."""
-        statics = {index: self._static(member) for index, member in members.items()}
+        statics = {index: self.static(member.config) for index, member in members.items()}
         forms = self._form_of_each(statics)
         members = dict(members)
         waiting: dict[Any, list[int]] = {}
@@ -198,7 +199,7 @@ class Population:
         """The chosen members of one shape that are equally far, in chunks, by their indices."""
         groups: dict[tuple[Static, int], list[int]] = {}
         for index in chosen:
-            groups.setdefault((self._static(members[index]), len(members[index].records)), []).append(index)
+            groups.setdefault((self.static(members[index].config), len(members[index].records)), []).append(index)
         return [
             (static, {index: members[index] for index in indices[start : start + size]})
             for (static, _), indices in groups.items()

@@ -14,7 +14,6 @@ from mlp_jax.data.datasets import load, load_test
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import log_run
-from mlp_jax.hparams import split_config
 from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.placement import Placement
 from mlp_jax.lanes.population import Member, Population
@@ -111,8 +110,7 @@ class Lab:
         """Test accuracy of a network's best parameters by validation; the test set is read once for each network."""
         path = self.kept(member.config, dataset) / "test.json"
         if not path.exists():
-            counts = dataset.train_images.shape[1], len(dataset.class_names), len(dataset.train_labels)
-            static, _ = split_config(member.config, *counts)
+            static = self._population(dataset).static(member.config)
             assert member.lane is not None
             tested = evaluate_on(static, member.lane.best.params, *load_test(dataset), dataset.scale)
             workdir.write_json(path, {"accuracy": tested.accuracy, "loss": tested.loss})

@@ -13,7 +13,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import checkpoint, workdir
 from mlp_jax.hparams import Hparams, Static
 from mlp_jax.lanes.fit import Record
-from mlp_jax.runs.config import fingerprint
+from mlp_jax.runs.config import FILE, check_resume, fingerprint, from_json
 from mlp_jax.training import Lane, init_lane, make_keys
 
 CARD = "data.json"
@@ -71,6 +71,15 @@ def read_card(folder: Path) -> dict[str, Any]:
         shape = card["image_shape"]
         raise UserError(f"{path}: not as a run wrote it: images of {shape} do not have {card['inputs']} pixels")
     return card
+
+
+def check(config: ConfigDict, folder: Path, dataset: Dataset) -> None:
+    """Raises UserError where a workdir holds another config's or other data's, before anything in it is changed."""
+    if config.resume == "never" or not (folder / FILE).exists():
+        return
+    check_resume(from_json(folder / FILE), config, folder)
+    if (folder / CARD).exists() and read_card(folder)["fingerprint"] != dataset.fingerprint:
+        raise UserError(f"{folder} was trained on other data; allowed: those, another workdir, resume='never'")
 
 
 class Kept(NamedTuple):

@@ -46,6 +46,8 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dic
     starts from.
     """
     config = checked(config)
+    if dataset is not None:
+        resume.check(config, folder, dataset)
     summary = _finished(config, folder)
     view = f"{summary is not None} {fingerprint(config)} {config.mesh}"
     cluster.agree("their config or their view of the workdir", view)
@@ -59,7 +61,9 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dic
     # Before the folder is made: an error leaves nothing behind. Of several processes the first downloads.
     if not first:
         cluster.together("the data is there")
-    dataset = dataset or load_for(config, folder)
+    if dataset is None:
+        dataset = load_for(config, folder)
+        resume.check(config, folder, dataset)
     if first:
         cluster.together("the data is there")
     cluster.agree("their data", dataset.fingerprint)

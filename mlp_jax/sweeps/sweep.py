@@ -19,13 +19,12 @@ from mlp_jax.errors import Interrupted, UserError, import_extra
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import log_run
-from mlp_jax.hparams import split_config
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.metrics import chosen
+from mlp_jax.runs import resume
 from mlp_jax.runs.config import EXTRAS, check, check_lanes, checked, complete, fingerprint, to_json, validate, write
-from mlp_jax.runs.resume import write_card
 from mlp_jax.runs.run import check_against, load_for
 from mlp_jax.runs.run import run as train_run
 from mlp_jax.runs.runtime import announce, describe
@@ -55,6 +54,7 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dic
     space = parse(config.sweep.to_dict(), config, check)
     _check_lanes(config, space)
     dataset = dataset or load_for(config, folder)
+    resume.check(config, folder, dataset)
     check_against(config, dataset)
     if space.report_test and not len(load_test(dataset)[1]):
         raise UserError(f"sweep.report_test: True asks for a test set, which {dataset.name} has not; allowed is False")
@@ -65,7 +65,7 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dic
     workdir.create(folder)
     with workdir.lock(folder):
         write(config, folder)
-        write_card(folder, dataset)
+        resume.write_card(folder, dataset)
         workdir.write_bytes(folder / "sweep.yaml", to_yaml(space, config, complete({})).encode())
         plain = fingerprint(trial_config(config, {})) + dataset.fingerprint
         study = open_study(space, folder, config.storage, config.seed, plain)
@@ -113,7 +113,7 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
                 with closing(_train(config, study, population, trials)) as ended:
                     for trial, outcome, member in ended:
                         if test is not None and member is not None and math.isfinite(outcome.value):
-                            outcome = replace(outcome, test_accuracy=_test_accuracy(member, dataset, test))
+                            outcome = replace(outcome, test_accuracy=_test_accuracy(population, member, test))
                         waiting.append((trial, outcome))
                         done, did = done + 1, did + work[trial.number]
                         if member is not None:
@@ -284,12 +284,11 @@ def _outcome(space: Space, members: Sequence[Member], num_epochs: int, pruned: b
     return Outcome(max(history) if space.goal == "maximize" else min(history), pruned, history, result)
 
 
-def _test_accuracy(member: Member, dataset: Dataset, test: Any) -> float:
+def _test_accuracy(population: Population, member: Member, test: Any) -> float:
     assert member.lane is not None
-    inputs, classes = dataset.train_images.shape[1], len(dataset.class_names)
-    static, _ = split_config(member.config, inputs, classes, len(dataset.train_labels))
     images, labels = test
-    return evaluate_on(static, member.lane.best.params, images, labels, dataset.scale).accuracy
+    static, scale = population.static(member.config), population.dataset.scale
+    return evaluate_on(static, member.lane.best.params, images, labels, scale).accuracy
 
 
 def _best_so_far(study: Study) -> str:

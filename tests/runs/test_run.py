@@ -121,6 +121,18 @@ def test_the_last_line_names_the_report_and_a_run_at_chance_gets_a_hint(data, tm
     assert "guessing" not in capsys.readouterr().err
 
 
+def test_a_resume_on_data_that_have_changed_leaves_every_file_as_it_was(tmp_path):
+    write_idx_folder(tmp_path / "data")
+    run(config_for(tmp_path / "data", num_epochs=1), tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    arrays = make_arrays()
+    arrays["train-images"] = 255 - arrays["train-images"]
+    write_idx_folder(tmp_path / "data", arrays)
+    with pytest.raises(UserError, match="trained on other data"):
+        run(config_for(tmp_path / "data", num_epochs=2), tmp_path / "run")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
 def test_the_last_line_of_several_seeds_has_mean_and_sd(data, tmp_path, capsys):
     summary = run(config_for(data, num_epochs=1, seeds=2), tmp_path / "run")
     tests = [seed["test/accuracy"] for seed in summary["seeds"]]
