@@ -206,7 +206,7 @@ def _overridden(options: Options, start: ConfigDict) -> ConfigDict:
     for field in (configs.own_path(path, config) for path, _ in options.overrides):
         if field.partition(".")[0] not in read:
             allowed = f"; it reads {', '.join(read)}" if read else ", nor any other field"
-            raise UserError(f"config field {field!r}: --mode={options.mode} does not read it{allowed}")
+            raise UserError(f"config field {field!r}: --mode={options.mode} does not read --config.{field}{allowed}")
     return config
 
 

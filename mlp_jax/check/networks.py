@@ -435,6 +435,14 @@ class Functions:
 # ---------------------------------------------------------------------------------------------------- a class of layers
 
 
+# What is a choice of a network's, by the names that its argument has.
+CHOICES = {
+    "activation": ("activation", "activation_function", "active_function_hidden", "hidden_activation"),
+    "loss": ("loss", "loss_function", "loss_fn", "loss_type"),
+}
+SIZES = {"layer_sizes", "sizes", "layers", "dims", "layer_dims", "architecture"}
+
+
 class Flags(argparse.Namespace):
     """The parsed flags of a submission, under every usual name; also a dictionary."""
 
@@ -459,10 +467,7 @@ class Flags(argparse.Namespace):
         names |= dict.fromkeys(["num_layers", "num_hidden_layers", "n_layers", "nhl", "number_hidden_layer"], depth)
         width = hidden if isinstance(hidden, int) else (hidden[0] if hidden else 1)
         names |= dict.fromkeys(["num_neurons", "neurons", "number_neurons"], hidden if depth else width)
-        names |= dict.fromkeys(
-            ["activation", "activation_function", "active_function_hidden", "hidden_activation"], activation
-        )
-        names |= dict.fromkeys(["loss", "loss_function", "loss_fn", "loss_type"], loss)
+        names |= dict.fromkeys(CHOICES["activation"], activation) | dict.fromkeys(CHOICES["loss"], loss)
         names |= {"optimizer": optimizer, "learning_rate": rate, "lr": rate, "eta": rate}
         names |= dict.fromkeys(["weight_decay", "wd", "l2", "l2_lambda", "weightdecay"], decay)
         names |= dict.fromkeys(
@@ -623,15 +628,13 @@ class Classes:
 
     def _construct(self, flags: Flags) -> Any:
         assert self._make
-        needed = [p for p in parameters_of(self._make) if p.default is inspect.Parameter.empty]
-        if len(needed) <= 1 and not (needed and needed[0].name in vars(flags)):
+        if self._by_flags():
             return self._make(flags) if parameters_of(self._make) else self._make()
-        sizes = {"layer_sizes", "sizes", "layers", "dims", "layer_dims", "architecture"}
         values, unknown = {}, []
         for parameter in parameters_of(self._make):
             if parameter.name in vars(flags):
                 values[parameter.name] = getattr(flags, parameter.name)
-            elif parameter.name in sizes:
+            elif parameter.name in SIZES:
                 hidden = flags.hidden_size if isinstance(flags.hidden_size, list) else [flags.hidden_size]
                 values[parameter.name] = [flags.input_size, *hidden, flags.output_size]
             elif parameter.default is inspect.Parameter.empty:
@@ -666,14 +669,18 @@ class Classes:
         }
         if w.dtype == np.float32:
             self.said["numbers"] = "float32"
+        self.inputs = self.sizes[0] if self._make is None else None
+        activations, losses = ("sigmoid", "tanh", "relu"), ("cross_entropy", "mse")
+        if self._leaves("activation"):
+            self.activations = self._accepted(ACTIVATION_SPELLINGS, "activation", activations, ("identity",))
+        else:
+            self.activations = (self._nearest((*activations, "identity"), self._off_in_logits),)
+        if self._leaves("loss"):
+            self.losses = self._accepted(LOSS_SPELLINGS, "loss", losses, ())
+        else:
+            self.losses = (self._nearest(losses, self._off_in_gradients),)
         if self._make is None:
-            self.activations, self.losses = ("relu", "sigmoid", "tanh", "identity"), ("cross_entropy", "mse")
-            self.inputs = self.sizes[0]
             return
-        self.activations = self._accepted(
-            ACTIVATION_SPELLINGS, "activation", ("sigmoid", "tanh", "relu"), ("identity",)
-        )
-        self.losses = self._accepted(LOSS_SPELLINGS, "loss", ("cross_entropy", "mse"), ())
         test = case((7, 5, 4, self.classes), 3, 0)
         for name in self.activations:
             try:
@@ -681,6 +688,40 @@ class Classes:
                 break
             except Exception:
                 self.inputs = 784
+
+    def _by_flags(self) -> bool:
+        """Whether it is made with the parsed flags alone."""
+        assert self._make
+        needed = [p for p in parameters_of(self._make) if p.default is inspect.Parameter.empty]
+        return not needed or (len(needed) == 1 and needed[0].name not in {*vars(Flags([], "", "")), *SIZES})
+
+    def _leaves(self, what: str) -> bool:
+        """Whether it can be told an activation, or a loss: by the flags, or by an argument of its own."""
+        if self._make is None:
+            return False
+        return self._by_flags() or any(p.name in CHOICES[what] for p in parameters_of(self._make))
+
+    def _nearest(self, names: Sequence[str], off: Callable[[str, Case], float]) -> str:
+        """What a network has that leaves no choice, by its numbers; the first where it does not run."""
+        test = case((7, 5, 4, self.classes) if self._make else self.sizes, 5, 0)
+        try:
+            return min(names, key=lambda name: off(name, test))
+        except Exception:
+            return names[0]
+
+    def _off_in_logits(self, activation: str, test: Case) -> float:
+        z, _ = ours.forward(test.params, test.x, activation)
+        return float(np.abs(self.logits(activation, "", test.params, test.x) - z).max())
+
+    def _off_in_gradients(self, loss: str, test: Case) -> float:
+        (activation,) = self.activations
+        right = ours.gradients(test.params, test.x, test.y, activation, loss, 0.0)
+        for labels in LABELS:
+            with contextlib.suppress(Exception):
+                found = self.gradients(activation, loss, test.params, test.x, test.y, labels)
+                pairs = zip(sum(found, ()), sum(right, ()), strict=True)
+                return max(float(np.abs(a - b).max()) for a, b in pairs)
+        return np.inf
 
     def _orientation(self, slots: list[Slot]) -> bool:
         shapes = [(np.shape(slot.get(slot.w)), np.size(slot.get(slot.b))) for slot in slots]

@@ -72,17 +72,15 @@ def _pictures(given: str) -> list[str]:
         if not inside:
             raise UserError(f"--inputs: {given!r} is a folder without PNG, JPEG or .npy files")
         return inside
-    return matching(given)
+    found = matching(given)
+    if glob.has_magic(given) and found == [given] and not os.path.exists(given):
+        raise UserError(f"--inputs: no file matches {given!r}")
+    return found
 
 
 def matching(given: str) -> list[str]:
-    """The paths that a pattern such as runs/* stands for, which a shell leaves alone after --inputs=; or the path."""
-    if not glob.has_magic(given) or os.path.exists(given):
-        return [given]
-    found = sorted(glob.glob(given))
-    if not found:
-        raise UserError(f"--inputs: no file matches {given!r}")
-    return found
+    """The paths that a pattern such as runs/* stands for, which a shell leaves alone after --inputs=; else the path."""
+    return [given] if os.path.exists(given) else sorted(glob.glob(given)) or [given]
 
 
 def _picture(path: str, shape: tuple[int, int], scale: float) -> np.ndarray:

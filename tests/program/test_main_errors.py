@@ -133,9 +133,12 @@ FILES = [
 WORKDIRS = [
     (["--mode=evaluate"], "--workdir --mode=evaluate needs the folder --workdir=DIR"),
     (["--mode=evaluate", "--workdir=run", "--config.hidden_sizes=64"], "'hidden_sizes' --mode=evaluate evaluate_split"),
-    (["--mode=export", "--workdir=run", "--output=m.npy", "--config.seed=1"], "'seed' --mode=export does not read it"),
+    (
+        ["--mode=export", "--workdir=run", "--output=m.npy", "--config.seed=1"],
+        "'seed' --mode=export does not read nor any",
+    ),
     (["--mode=check", "--inputs=broken.py", "--config.hidden_sizes=64"], "'hidden_sizes' --mode=check data_dir, seed"),
-    (["--mode=compare", "--inputs=run", "--config.seed=1"], "'seed' --mode=compare does not read it"),
+    (["--mode=compare", "--inputs=run", "--config.seed=1"], "'seed' --mode=compare does not read nor any"),
     (["--mode=evaluate", "--workdir=run", "--config.lr=1"], "'learning_rate' --mode=evaluate dataset"),
     (["--mode=evaluate", "--workdir=run", "--config.evaluate_spilt=val"], "did you mean evaluate_split?"),
     (["--mode=predict", "--workdir=run", "--inputs=file", "--config.dataset=mnist"], "'dataset' --mode=predict"),
