@@ -101,6 +101,8 @@ def evaluate_saved(config: ConfigDict, folder: Path) -> Tested:
     result = evaluate_on(saved.static, saved.params, pixels, labels, dataset.scale)
     target = folder / f"evaluation-{Path(name).name}-{config.evaluate_split}.json"
     write_evaluation(target, config.evaluate_split, dataset, result, pixels, labels)
+    if not same:
+        print(f"{folder} was trained on {saved.card['dataset']}, not on {name}")
     print(table(dataset, config.evaluate_split, result))
     print(f"written to {target}")
     return result

@@ -70,7 +70,6 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> dic
         plain = fingerprint(trial_config(config, {})) + dataset.fingerprint
         study = open_study(space, folder, config.storage, config.seed, plain)
         try:
-            announce(folder)
             _search(config, study, dataset, folder)
             best = _write_views(config, study, folder)
             _draw(study, folder)
@@ -107,6 +106,8 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
         try:
             while not study.finished():
                 trials = study.ask(batches)
+                if trials and not work:
+                    announce(folder)
                 work |= {trial.number: _work(config, study.space, trial, dataset) for trial in trials}
                 if not trials and not study.finished():
                     time.sleep(WAIT_SECONDS)

@@ -54,9 +54,12 @@ def trials(folder: Path) -> list[dict]:
     return [{name: value for name, value in row.items() if not name.startswith(TIMES)} for row in rows]
 
 
-def test_every_trial_is_the_run_of_its_config_alone(data, tmp_path):
+def test_every_trial_is_the_run_of_its_config_alone(data, tmp_path, capsys):
     config = config_for(data, "grid", 12)
     best = sweep.run(config, tmp_path / "sweep")
+    assert "training on" in capsys.readouterr().out
+    assert sweep.run(config, tmp_path / "sweep") == best
+    assert "training on" not in capsys.readouterr().out  # a finished sweep has nothing to train
     rows = trials(tmp_path / "sweep")
     assert len(rows) == 12
     assert len({row["name"] for row in rows}) == 12
