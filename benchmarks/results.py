@@ -1,6 +1,7 @@
 """Results as files: JSON, and what stands of it between marks of docs/performance.md and README.md, and the plots."""
 
 import json
+import math
 import subprocess
 import time
 from pathlib import Path
@@ -18,7 +19,8 @@ BEGIN = {
     "sweep": "<!-- sweep: written by python -m benchmarks sweep --write -->",
 }
 END = "<!-- end -->"
-SAME = 0.001  # of the way: below that two updates differ by rounding
+SWEEP_PLOT = "images/models_an_hour.png"  # from docs/
+SAME = 0.01  # of the way: below that two updates differ by rounding and by where ε stands
 
 
 def read(path: Path) -> Result:
@@ -78,7 +80,7 @@ def sweep(result: Result) -> list[str]:
         other = ", ".join(f"{k} {v:.0%}" for k, v in row.get("updates", {}).items() if v > SAME) or "none"
         versions = ", ".join(f"{package} {version}" for package, version in row["versions"].items())
         rows.append(
-            f"| {name} | {row['seconds']:.0f} | {row['models_per_hour']:,.0f} | {row.get('times_ours', 1):.2f} "
+            f"| {name} | {row['seconds']:.0f} | {row['models_per_hour']:,.0f} | {row.get('times_ours', math.nan):.2f} "
             f"| {row['best']:.2%} | {row['mean']:.2%} | {'' if name == OURS else other} | {versions} |"
         )
     return rows
@@ -113,7 +115,7 @@ def lines(result: Result) -> list[str]:
     page = [f"Measured on: {told}.", *(f"At {when}: {', '.join(parts)}." for when, parts in measured.items())]
     for rows in (table(result), sweep(result), contestants(result), cells(result)):
         page += ["", *rows] if len(rows) > 2 else []
-    return page
+    return page + (["", f"![Models an hour of each contestant]({SWEEP_PLOT})"] if "sweep" in result else [])
 
 
 def insert(page: Path, begin: str, lines: list[str]) -> None:
@@ -130,7 +132,7 @@ def publish(name: str, result: Result) -> None:
         plot(PAGE.parent / "images/performance.png", result)
     if name == "sweep" and headline(result):
         insert(README, BEGIN[name], [headline(result)])
-        plot_sweep(PAGE.parent / "images/models_an_hour.png", result)
+        plot_sweep(PAGE.parent / SWEEP_PLOT, result)
 
 
 def plot_sweep(path: Path, result: Result) -> None:
@@ -142,7 +144,7 @@ def plot_sweep(path: Path, result: Result) -> None:
     axes = figure.subplots()
     bars = axes.barh(list(rows), [row["models_per_hour"] for row in rows.values()], color="#4477aa")
     said = [
-        f"{row['models_per_hour']:,.0f}" + f", {row.get('times_ours', 1):.1f} × our time" * (name != OURS)
+        f"{row['models_per_hour']:,.0f}" + f", {row['times_ours']:.1f} × our time" * (name != OURS)
         for name, row in rows.items()
     ]
     axes.bar_label(bars, said, padding=4, fontsize=8)

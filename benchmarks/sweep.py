@@ -48,7 +48,7 @@ def measure(who: str, count: int, examples: int) -> dict[str, Any]:
         return {"absent": f"{error.name} is not installed"}
     row: dict[str, Any] = {"trials": count, "examples": examples, "versions": versions}
     with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), count, examples)
+        _write(Path(folder), examples)
         found = _ours(Path(folder), count) if who == "ours" else _peer(who, Path(folder), count)
         if who != "ours":
             found["updates"] = json.loads(python(f"{folder}/cache", "-m", "benchmarks.sweep_peers", who))
@@ -73,8 +73,23 @@ def beside_ours(rows: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, count: int, examples: int) -> None:
-    """The data as an IDX folder for us and split as we do it for the peers; the trials for the peers."""
+def enqueue(folder: Path, count: int) -> Any:
+    """Optuna's study in `folder`, with the trials to come, and what its workers read of them."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+    space, chosen = trials(count)
+    (folder / "trials.json").write_text(json.dumps({"space": space, "trials": count}))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.log")))
+    study = optuna.create_study(study_name="sweep", storage=storage, direction="maximize")
+    for params in chosen:
+        study.enqueue_trial(params)
+    return study
+
+
+def _write(folder: Path, examples: int) -> None:
+    """The data as an IDX folder for us, and split as we do it for the peers."""
     from mlp_jax.data.datasets import load, load_test, split
     from mlp_jax.runs.config import load as load_config
     from mlp_jax.training import host_generator, make_keys
@@ -89,8 +104,6 @@ def _write(folder: Path, count: int, examples: int) -> None:
     write_idx_folder(folder / "data", dict(zip(STEMS, arrays, strict=True)))
     rows = split(labels, config.val_fraction, config.stratified, host_generator(make_keys(config.seed).split))
     np.savez(folder / "data.npz", *(array[indices] for indices in rows for array in (images, labels)))
-    space, chosen = trials(count)
-    (folder / "trials.json").write_text(json.dumps({"space": space, "trials": chosen}))
 
 
 def _ours(folder: Path, count: int) -> dict[str, Any]:
@@ -104,14 +117,7 @@ def _ours(folder: Path, count: int) -> dict[str, Any]:
 
 def _peer(who: str, folder: Path, count: int) -> dict[str, Any]:
     """One process a core, each with one thread and pinned, all on one study whose trials are there beforehand."""
-    import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalStorage
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(folder / "study.log")))
-    study = optuna.create_study(study_name="sweep", storage=storage, direction="maximize")
-    for params in json.loads((folder / "trials.json").read_text())["trials"]:
-        study.enqueue_trial(params)
+    study = enqueue(folder, count)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     environment = {"XDG_CACHE_HOME": f"{folder}/cache", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "benchmarks.sweep_peers", who, str(folder)]
@@ -125,6 +131,6 @@ def _peer(who: str, folder: Path, count: int) -> dict[str, Any]:
         seconds = time.perf_counter() - start
         if any(failed):
             sys.exit((folder / "log").read_text())
-    done = {trial.number: trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE}
+    done = {trial.number: trial for trial in study.trials if trial.value is not None}
     assert [done[number].params for number in range(count)] == trials(count)[1], "Optuna has run other trials"
     return {"seconds": seconds, "accuracies": [done[number].value for number in range(count)]}

@@ -224,7 +224,7 @@ def work(peer: Any, folder: Path, core: int) -> None:
     )
 
     def objective(trial: optuna.Trial) -> float:
-        if trial.number >= len(told["trials"]):  # the list is at its end; another worker may have the last of it
+        if trial.number >= told["trials"]:  # the list is at its end; another worker may have the last of it
             trial.study.stop()
             raise optuna.TrialPruned
         chosen = {field: trial.suggest_categorical(field, values) for field, values in told["space"].items()}
