@@ -272,10 +272,11 @@ def main() -> None:
     loads = [float(part["machine"]["load"] or 0) for part in (kept, result) if part]
     result["machine"]["load"] = f"{max(loads):.1f}"  # a result made in pieces is as good as its worst
     result["measured"] = dict(kept.get("measured", {}))
+    when = f"{runtime.describe()['commit']}, {time.strftime('%Y-%m-%d')}"
     for part in parts:
         print(f"{part} …", flush=True)
         measure(part, options, result)
-        result["measured"][part] = results.stamp()
+        result["measured"][part] = when
         if options.json:
             results.write(Path(options.json), result)
         if options.write:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +96,6 @@ def headline(result: Result) -> str:
         f"{ours['trials']} random trials of the suggested grid, cold, in {ours['seconds'] / 60:.1f} minutes"
         f"{'; the same by others takes ' * bool(peers)}{', '.join(peers)} ([how](docs/performance.md#a-whole-sweep))."
     )
-
-
-def stamp() -> str:
-    """The commit and the day of a figure; a + after the commit where files differ from it."""
-    said = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True)
-    return f"{said.stdout.strip() or 'no commit'}, {time.strftime('%Y-%m-%d')}"
 
 
 def lines(result: Result) -> list[str]:
