@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,17 @@ def headline(result: Result) -> str:
     if OURS not in rows:
         return ""
     ours, machine = rows[OURS], result["machine"]
-    peers = [f"{row['times_ours']:.1f} × {name}" for name, row in rows.items() if name != OURS and "absent" not in row]
-    return (
-        f"**{ours['models_per_hour']:,.0f} models an hour** on {machine['cores']} cores ({machine['device']}): "
-        f"{ours['trials']} random trials of the suggested grid, cold, in {ours['seconds'] / 60:.1f} minutes"
-        f"{'; the same by others takes ' * bool(peers)}{', '.join(peers)} ([how](docs/performance.md#a-whole-sweep))."
+    peers = [
+        f"{name} {row['times_ours']:.1f} × as long"
+        for name, row in rows.items()
+        if name != OURS and "absent" not in row
+    ]
+    said = (
+        f"**{ours['models_per_hour']:,.0f} models an hour** on {machine['cores']} cores, {machine['device']}: "
+        f"{ours['trials']} random trials of the suggested grid, cold, in {ours['seconds'] / 60:.1f} minutes. "
+        f"{'The same takes ' * bool(peers)}{', '.join(peers)} ([how](docs/performance.md#a-whole-sweep))."
     )
+    return textwrap.fill(said, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def lines(result: Result) -> list[str]:
@@ -136,11 +142,11 @@ def plot_sweep(path: Path, result: Result) -> None:
     axes = figure.subplots()
     bars = axes.barh(list(rows), [row["models_per_hour"] for row in rows.values()], color="#4477aa")
     said = [
-        f"{row['models_per_hour']:,.0f}" + f", {row['times_ours']:.1f} × our time" * (name != OURS)
+        f"{row['models_per_hour']:,.0f}" + f", {row['times_ours']:.1f} times our time" * (name != OURS)
         for name, row in rows.items()
     ]
     axes.bar_label(bars, said, padding=4, fontsize=8)
-    axes.margins(x=0.15)
+    axes.margins(x=0.3)
     axes.invert_yaxis()
     ours, machine = next(iter(rows.values())), result["machine"]
     title = f"Models an hour, {ours['trials']} trials, cold, {machine['cores']} cores, {machine['device']}"

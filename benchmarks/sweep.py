@@ -21,9 +21,9 @@ OURS = "this project"
 # who -> the words for it, the packages whose versions count
 CONTESTANTS = {
     "ours": (OURS, ("jax",)),
-    "keras": ("Optuna, Keras 3 on JAX", ("keras", "jax", "optuna")),
-    "torch": ("Optuna, PyTorch", ("torch", "optuna")),
-    "sklearn": ("Optuna, scikit-learn", ("scikit-learn", "optuna")),
+    "keras": ("Optuna with Keras 3 on JAX", ("keras", "jax", "optuna")),
+    "torch": ("Optuna with PyTorch", ("torch", "optuna")),
+    "sklearn": ("Optuna with scikit-learn", ("scikit-learn", "optuna")),
 }
 
 
