@@ -3,8 +3,10 @@
     python -m benchmarks                       the short form (make bench), compared with benchmarks/results/short.json
     python -m benchmarks --long                also batch 1…4096, width, depth, optimizers, precision, compiled peers
     python -m benchmarks --device=gpu          on an accelerator, with 1 to 4,096 lanes and the whole grid
+    python -m benchmarks sweep                 60 trials of the suggested grid, cold, by our sweep and by the peers'
+    python -m benchmarks sweep --device=gpu    the whole grid on an accelerator
     python -m benchmarks --parts=batch,lanes   some of it; with --write the others keep their figures
-    python -m benchmarks --write               writes the JSON, and the tables and plot of docs/performance.md
+    python -m benchmarks --write               writes the JSON, and the tables and plots of docs/performance.md
 
 Random images, 784-128×3-10, ReLU, Adam, float32, unless a table says otherwise. Contestants take turns, so that a drift
 of the machine meets all alike. Peers that are not installed (benchmarks/requirements.txt) are named as not measured.
@@ -22,12 +24,16 @@ from typing import Any
 from benchmarks import reach, results
 from benchmarks.jobs import Job
 from benchmarks.measure import Epoch, bandwidth, beside_peak, busy_cores, in_turn, summary
+from benchmarks.sweep import CONTESTANTS
 
 HERE = Path(__file__).parent
-DOCS = HERE.parent / "docs"
-CPU_PARTS = ("start-up", "memory", "batch", "lanes", "estimator", "sweep", "grid", "scaling")
-GPU_PARTS = ("batch", "lanes", "scaling", "whole-grid")
-SHORT = ("start-up", "memory", "batch", "lanes", "estimator", "sweep", "grid")
+SHORT = ("start-up", "memory", "batch", "lanes", "estimator", "grid")
+PARTS = {
+    "short": SHORT,
+    "long": (*SHORT, "scaling"),
+    "sweep": tuple(CONTESTANTS),
+    "gpu": ("batch", "lanes", "scaling", "whole-grid"),
+}
 EXAMPLES = {1: 2_000, 32: 16_000, 256: 25_600}  # of an epoch in the short form; figures are scaled to 54,000
 MORE_ROUNDS = 3  # times --repeats where an epoch is short: the shorter, the more of it a disturbance spoils
 
@@ -163,11 +169,17 @@ def whole_grid() -> dict[str, float]:
     import subprocess
     import tempfile
 
+    from benchmarks.grid import TRAININGS
+    from mlp_jax.runs.defaults import get_config
+
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         command = [sys.executable, "main.py", "--config=configs/sweep_assignment.py", f"--workdir={folder}/sweep"]
-        subprocess.run(command, check=True, cwd=HERE.parent)
-        return {"seconds": time.perf_counter() - start}
+        environment = os.environ | {"XDG_CACHE_HOME": f"{folder}/cache", "MLP_JAX_DATA_DIR": get_config().data_dir}
+        subprocess.run(command, check=True, cwd=HERE.parent, env=environment)
+        seconds = time.perf_counter() - start
+    print(f"{TRAININGS} trainings in {seconds / 60:.1f} minutes")
+    return {"seconds": seconds, "trainings": TRAININGS, "models_per_hour": 3600 * TRAININGS / seconds}
 
 
 def measure(part: str, options: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -190,8 +202,11 @@ def measure(part: str, options: argparse.Namespace, result: dict[str, Any]) -> N
         result["estimator"] = estimator(options)
         for name, row in result["estimator"].items():
             print(f"{name}: {row['seconds']:.2f} s, {row['times_ours']:.2f} of the run's epochs")
-    elif part == "sweep":
-        result["sweep"] = processes.sweep(options.trials, options.examples)
+    elif part in CONTESTANTS:
+        from benchmarks import sweep
+
+        row = {CONTESTANTS[part][0]: sweep.measure(part, options.trials, options.examples)}
+        result["sweep"] = sweep.beside_ours(result.get("sweep", {}) | row)
     elif part == "grid":
         from benchmarks.grid import estimate
 
@@ -220,19 +235,19 @@ def machine(device: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=("sweep",), help="the sweep beside its peers, and nothing else")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--parts", default="", help=f"of {', '.join(dict.fromkeys(CPU_PARTS + GPU_PARTS))}")
+    parser.add_argument("--parts", default="", help="; ".join(f"{k}: {', '.join(v)}" for k, v in PARTS.items()))
     parser.add_argument("--batches", default="1,32,256", help="of the part batch")
     parser.add_argument("--share", type=float, default=1.0, help="of the examples of an epoch, for a busy machine")
     parser.add_argument("--without", default="", help="peers to leave out, by commas")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=0, help="of the sweep; 6, in the long form 200")
+    parser.add_argument("--trials", type=int, default=60, help="of the sweep")
     parser.add_argument("--examples", type=int, default=60_000, help="of the sweep's data; validation takes a tenth")
     parser.add_argument("--write", action="store_true", help="benchmarks/results/*.json and docs/performance.md")
     parser.add_argument("--json", default="", help="file for the figures")
     options = parser.parse_args()
-    options.trials = options.trials or (200 if options.long else 6)
     os.environ.setdefault("JAX_PLATFORMS", "cpu" if options.device == "cpu" else "")
     import jax
 
@@ -244,31 +259,33 @@ def main() -> None:
     runtime.prepare(config.complete({"mesh": f"lanes:{cores}" if options.device == "cpu" else ""}))
     if options.device == "gpu" and jax.devices()[0].platform == "cpu":
         sys.exit("python -m benchmarks: --device=gpu: JAX finds no accelerator")
-    known = CPU_PARTS if options.device == "cpu" else GPU_PARTS
-    parts = tuple(options.parts.split(",")) if options.parts else known if options.long or known is GPU_PARTS else SHORT
-    if unknown := set(parts) - set(known):
-        sys.exit(f"python -m benchmarks: --parts: {', '.join(sorted(unknown))}: allowed are {', '.join(known)}")
-    name = "gpu" if options.device == "gpu" else "long" if options.long else "short"
+    name = "gpu" if options.device == "gpu" else options.what or ("long" if options.long else "short")
+    if options.device == "gpu" and options.what:
+        options.parts = "whole-grid"
+    parts = tuple(options.parts.split(",")) if options.parts else PARTS[name]
+    if unknown := set(parts) - set(PARTS["long" if name == "short" else name]):
+        sys.exit(f"python -m benchmarks: --parts: {', '.join(sorted(unknown))}: allowed are {', '.join(PARTS[name])}")
     committed = HERE / "results" / f"{name}.json"
     earlier = results.read(committed)
     kept = earlier if options.parts and options.write else {}
     result: dict[str, Any] = kept | {"machine": machine(options.device)}
     loads = [float(part["machine"]["load"] or 0) for part in (kept, result) if part]
     result["machine"]["load"] = f"{max(loads):.1f}"  # a result made in pieces is as good as its worst
+    result["measured"] = dict(kept.get("measured", {}))
+    when = f"{runtime.describe()['commit']}, {time.strftime('%Y-%m-%d')}"
     for part in parts:
         print(f"{part} …", flush=True)
         measure(part, options, result)
+        result["measured"][part] = when
         if options.json:
             results.write(Path(options.json), result)
+        if options.write:
+            results.write(committed, result)
     if options.device == "cpu":
         print(*reach.table(result), sep="\n")
         print(*reach.fallen(result, earlier), sep="\n")
-    if options.write:
-        results.write(committed, result)
-        if name in results.BEGIN:
-            results.insert(DOCS / "performance.md", name, result)
-        if name == "short":
-            results.plot(DOCS / "images" / "performance.png", result)
+    if options.write and name in results.BEGIN:
+        results.publish(name, result)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,9 @@ def postgresql(connections: int) -> Iterator[str]:
 
 
 def counters(url: str) -> dict[str, float]:
-    """What the server has done so far: transactions, bytes of its log, bytes on its disk."""
+    """What the server has done so far: transactions, bytes of its log, bytes on its disk; {} of a file."""
+    if not url.startswith("postgresql"):
+        return {}
     import psycopg
 
     asked = (
@@ -146,7 +148,7 @@ def measure(url: str, folder: Path, workers: int, trials: int, batch: int, pause
     context = multiprocessing.get_context("fork")
     go, reports_of = context.Event(), context.SimpleQueue()
     running = [
-        context.Process(target=work, args=(url, folder / str(i), trials, batch, pause, go, reports_of))
+        context.Process(target=work, args=(url, folder / str(i), trials, batch, pause, go, reports_of), daemon=True)
         for i in range(workers)
     ]
     for worker in running:

@@ -1,10 +1,16 @@
 """The benchmarks' arithmetic: what is reached, what fell, the FLOPs of a step. No timings."""
 
+import os
+from itertools import product
+
 import numpy as np
 import pytest
 
-from benchmarks import measure, reach
+from benchmarks import measure, reach, results, sweep, sweep_peers
 from benchmarks.jobs import Job
+from configs import sweep_random
+from mlp_jax.sweeps.dialect import parse
+from mlp_jax.sweeps.study import open_study
 
 
 @pytest.mark.parametrize(
@@ -33,13 +39,17 @@ def test_a_busy_machine_is_not_judged():
 
 
 def test_only_a_fall_of_more_than_a_fifth_is_told():
-    earlier = {"sweep": {"ratio": 2.0, "peak_mb": 1000}, "start-up": {"warm": 1}}
-    slower = {"sweep": {"ratio": 1.5, "peak_mb": 1300}, "start-up": {"warm": 9}}
-    assert reach.fallen(slower, earlier) == [
-        "sweep: ratio fell by 25%: 2 before, 1.5 now",
-        "sweep: peak_mb fell by 23%: 1e+03 before, 1.3e+03 now",
+    keras = "Optuna with Keras 3 on JAX"
+
+    def result(ratio, megabytes, start):
+        rows = {keras: {"times_ours": ratio}, sweep.OURS: {"peak_mb": megabytes}}
+        return {"sweep": rows, "start-up": {"warm": start}}
+
+    assert reach.fallen(result(1.5, 1300, 9), result(2.0, 1000, 1)) == [
+        f"sweep: {keras}: times_ours fell by 25%: 2 before, 1.5 now",
+        f"sweep: {sweep.OURS}: peak_mb fell by 23%: 1e+03 before, 1.3e+03 now",
     ]
-    assert not reach.fallen({"sweep": {"ratio": 1.7, "peak_mb": 1200}}, earlier)
+    assert not reach.fallen(result(1.7, 1200, 1), result(2.0, 1000, 1))
 
 
 def test_the_peak_is_the_better_of_a_look_before_and_one_after(monkeypatch):
@@ -57,3 +67,66 @@ def test_a_step_s_useful_flops_are_those_counted_by_hand():
     by_hand = sum(2 * 32 * a * b * (2 if a == 784 else 3) for a, b in layers)
     assert Job(32, 32).flops == by_hand
     assert np.isclose(by_hand, 19.4e6, rtol=0.01)
+
+
+def test_the_sweep_s_trials_are_those_that_our_own_study_hands_out(tmp_path):
+    config = sweep_random.get_config()
+    space, chosen = sweep.trials(60)
+    study = open_study(parse(config.sweep.to_dict(), config), tmp_path, "", config.seed)
+    assert [trial.params for trial in study.ask(2)] == chosen
+    study.close()
+    grid = set(product(*space.values()))
+    assert len(grid) == 11_664
+    assert len({tuple(params[field] for field in space) for params in chosen} & grid) == 60
+
+
+def test_a_peer_s_worker_trains_those_trials_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)
+    got = []
+
+    class Peer:
+        def __init__(self, trial, inputs):
+            got.append(trial)
+
+        def fit(self, training, validation, epochs):
+            assert training[0].max() == 1
+            assert len(validation[1]) == 2
+            return [0.5 + 0.01 * len(got), *[0.1] * (epochs - 1)]
+
+    np.savez(
+        tmp_path / "data.npz", np.full((4, 9), 255, np.uint8), np.zeros(4), np.zeros((2, 9), np.uint8), np.zeros(2)
+    )
+    study = sweep.enqueue(tmp_path, 5)
+    sweep_peers.work(Peer, tmp_path, 0)
+    assert got == sweep.trials(5)[1]
+    assert [trial.value for trial in study.trials if trial.value is not None] == [0.51, 0.52, 0.53, 0.54, 0.55]
+
+
+def test_a_contestant_of_other_trials_is_not_set_beside_ours():
+    ours = {"trials": 60, "examples": 60_000, "seconds": 100.0}
+    keras, torch = (sweep.CONTESTANTS[who][0] for who in ("keras", "torch"))
+    rows = {torch: ours | {"seconds": 650.0}, keras: ours | {"trials": 2}, sweep.OURS: ours}
+    assert {name: row["times_ours"] for name, row in sweep.beside_ours(rows).items()} == {sweep.OURS: 1, torch: 6.5}
+
+
+@pytest.mark.parametrize("name", results.BEGIN)
+def test_the_pages_say_what_was_measured(name):
+    """Every figure between the marks is of the JSON; where nothing was measured nothing stands there."""
+    measured = results.read(results.ROOT / "benchmarks/results" / f"{name}.json")
+    for page, expected in ((results.PAGE, results.lines), (results.README, lambda result: [results.headline(result)])):
+        _, mark, rest = page.read_text().partition(results.BEGIN[name])
+        if page == results.PAGE or name == "sweep":
+            assert mark
+            assert rest.partition(results.END)[0].strip() == ("\n".join(expected(measured)) if measured else "")
+
+
+def test_readme_s_sentence_has_its_figures_from_the_rows():
+    ours = {"trials": 60, "seconds": 120.0, "models_per_hour": 1800.0, "times_ours": 1.0}
+    rows = {
+        sweep.OURS: ours,
+        "Optuna with PyTorch": ours | {"times_ours": 6.54},
+        "Optuna with Keras": {"absent": "no keras"},
+    }
+    said = results.headline({"machine": {"cores": 2, "device": "cpu (X)"}, "sweep": rows}).replace("\n", " ")
+    assert said.startswith("**1,800 models an hour** on 2 cores, cpu (X): 60 random trials")
+    assert "in 2.0 minutes. The same takes Optuna with PyTorch 6.5 × as long (" in said
