@@ -213,6 +213,13 @@ def clip_by_global_norm(grads: Tree, max_norm: Number) -> Tree:
     return jax.tree.map(lambda g: (g.astype(widest) * factor).astype(g.dtype), grads)
 
 
+def limit_norms(w: Array, max_norm: Number) -> Array:
+    """w_j ← w_j·min(1, c/‖w_j‖) for the weights w_j, a column, that come into each unit (Srivastava et al. 2014)."""
+    bound = jnp.asarray(max_norm, w.dtype)
+    norms = jnp.sqrt(jnp.sum(w * w, axis=0))
+    return w * jnp.where(norms > bound, bound / jnp.where(norms > bound, norms, 1), 1)
+
+
 # name -> (constructor, the config's names of its arguments after the learning rate)
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], tuple[str, ...]]] = {
     "sgd": (sgd, ()),
