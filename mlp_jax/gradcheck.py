@@ -70,8 +70,9 @@ def check(static: Static, hparams: Hparams) -> list[Row]:
     is found each way for its gradient, and stays where the point has it for the differences.
     """
     static = static._replace(precision="float64")
+    hparams = jax.tree.map(lambda number: number.astype(jnp.float64), hparams)
     hparams = hparams._replace(weight_decay=jnp.float64(WEIGHT_DECAY), vat_xi=jnp.float64(VAT_XI))
-    share = hparams.label_smoothing.astype(jnp.float64) if static.smoothing else jnp.float64(0)
+    share = hparams.label_smoothing if static.smoothing else jnp.float64(0)
     objectives = tuple(static._replace(loss=loss, l2=l2) for loss, l2 in product(LOSSES, (True, False)))
     entries = _probed_entries(static.sizes)
     rows = []

@@ -13,7 +13,14 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from mlp_jax import optimizers
-from mlp_jax.optimizers import COEFFICIENTS, OPTIMIZERS, add_decoupled_weight_decay, clip_by_global_norm, update_by
+from mlp_jax.optimizers import (
+    COEFFICIENTS,
+    OPTIMIZERS,
+    add_decoupled_weight_decay,
+    clip_by_global_norm,
+    limit_norms,
+    update_by,
+)
 from tests.shared import reference_optimizers
 from tests.shared.slow import fast
 
@@ -288,6 +295,14 @@ def test_clipping_takes_mixed_dtypes_and_keeps_them():
         np.testing.assert_array_equal(leaf, jnp.ones_like(leaf))
     # 300² overflows float16, not the float32 in which it is added up.
     np.testing.assert_array_equal(clip_by_global_norm(jnp.asarray([300.0], jnp.float16), 3.0), [3])
+
+
+def test_limit_norms_shortens_the_columns_that_are_too_long():
+    w = np.array([[3.0, 0.3, 0.0, 3e-30], [4.0, 0.4, 0.0, 4e-30]])
+    for dtype in ("float32", "float64"):
+        got = jax.jit(limit_norms)(jnp.asarray(w, dtype), jnp.float64(2))
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, w * np.array([0.4, 1, 1, 1]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("g", "bound"), [([0.0, 0.0], 1.0), ([3.0, 4.0], 1.0), ([3.0, 4.0], 10.0)])
