@@ -258,10 +258,11 @@ def draw_step(static: Static, hparams: Hparams, keys: Keys, step: Array, batch: 
         key = jax.random.fold_in(keys.input_dropout, step)
         (kept,) = dropout_masks(key, hparams.input_dropout_rate, len(inputs), static.sizes[:1], static.dtype)
         inputs = inputs * kept
-    noise, direction = (), ()
+    noise: tuple[Array, ...] = ()
     if static.noise:
         key = jax.random.fold_in(keys.noise, step)
         noise = layer_noise(key, hparams.noise, len(inputs), static.sizes[:-1], static.dtype)
+    direction: Any = ()
     if static.vat:
         direction = jax.random.normal(jax.random.fold_in(keys.vat, step), inputs.shape, static.dtype)
     if static.weighted:
@@ -361,7 +362,7 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
 
     def body(batch: Array, total: Evaluation) -> Evaluation:
         taken = take_batch(static, data, rows, batch, rows.indices.shape[1])
-        logits, cache = forward(params, taken.inputs, masks=(), **static.net)
+        logits, cache = forward(params, taken.inputs, masks=(), noise=(), **static.net)
         alive = total.alive
         if static.probes:
             layers = zip(alive, cache.pre_activations, cache.activations, strict=True)
