@@ -50,11 +50,11 @@ FIELDS: dict[str, Any] = {
     # Optimizer
     "optimizer": "adam",  # what makes an update of a gradient
     "learning_rate": 1e-3,  # η, per update
-    "momentum": 0.9,  # μ of momentum and nesterov
+    "momentum": 0.9,  # μ of momentum, nesterov and muon
     "beta": 0.9,  # decay of RMSprop's mean square
-    "beta1": 0.9,  # decay of Adam's and Nadam's first moment
-    "beta2": 0.999,  # decay of Adam's and Nadam's second moment
-    "eps": 1e-8,  # added to the root of rmsprop, adam and nadam
+    "beta1": 0.9,  # decay of Adam's, Nadam's and Muon's first moment
+    "beta2": 0.999,  # decay of Adam's, Nadam's and Muon's second moment
+    "eps": 1e-8,  # added to the root of rmsprop, adam, nadam and muon
     "ema_decay": 0.0,  # d of an average of the weights over updates, used in their place by validation, test; 0: off
     # Distortions of the training images, drawn anew for every image of every batch; 0: off
     "augment_flip": False,  # mirror left and right by the toss of a coin; not for digits and letters

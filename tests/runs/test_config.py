@@ -83,7 +83,7 @@ RULES: dict[str, tuple[list, list]] = {
     "init": (["random", "xavier", "he", "zeros"], ["orthogonal", ""]),
     "loss": (["cross_entropy", "mse"], ["hinge", ""]),
     "norm": (["none", "layer"], ["batch", "", True]),
-    "optimizer": (["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"], ["adamw", ""]),
+    "optimizer": (["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam", "muon"], ["adamw", ""]),
     "schedule": (["constant", "step", "exponential", "cosine"], ["linear", ""]),
     "gradient": (["autodiff", "backprop"], ["jax", ""]),
     "precision": (["float32", "tf32", "bfloat16", "float64"], ["float16", "fp32", ""]),
