@@ -15,16 +15,17 @@ import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from mlp_jax.gradients import GRADIENTS, Step, objective
+from mlp_jax.gradients import GRADIENTS, Step, by_inputs_autodiff, objective, step_forward, with_adversary
 from mlp_jax.hparams import Hparams, Static, split_config
 from mlp_jax.losses import LOSSES, smooth
-from mlp_jax.model import ACTIVATIONS, Layer, Params, forward
+from mlp_jax.model import ACTIVATIONS, Layer, Params
 
 AUTODIFF_TOLERANCE = 1e-12  # of every leaf
 DIFFERENCES_TOLERANCE = 1e-7  # of the whole gradient
 STEP = 1e-5  # h: truncation, about h², and rounding, about 1e-16/h, both stay far below the tolerance
 BATCH = 4
 DROPOUT_RATE, WEIGHT_DECAY = 0.3, 1e-3
+VAT_XI = 0.1  # of a much smaller one p(x + ξd) − p(x) keeps too few digits to compare two ways to its gradient
 EVERY_PARAMETER = 2000  # up to so many are probed one by one; of more every bias, and of the rest as many as follow
 WEIGHTS, DIRECTIONS = 200, 64
 CANDIDATES = 8  # points drawn at once, of which the one farthest from a kink is tried
@@ -65,17 +66,19 @@ def report(config: Any) -> tuple[str, bool]:
 def check(static: Static, hparams: Hparams) -> list[Row]:
     """The rows of one activation: every loss, with dropout and without, with λ and without. Needs 64-bit types.
 
-    Norm and smoothed targets are the config's.
+    Norm, smoothed targets, noise, confidence penalty and virtual adversarial training are the config's. The adversary
+    is found each way for its gradient, and stays where the point has it for the differences.
     """
     static = static._replace(precision="float64")
-    hparams = hparams._replace(weight_decay=jnp.float64(WEIGHT_DECAY))
-    share = hparams.label_smoothing.astype(jnp.float64) if static.smoothing else jnp.float64(0)
+    hparams = jax.tree.map(lambda number: number.astype(jnp.float64), hparams)
+    hparams = hparams._replace(weight_decay=jnp.float64(WEIGHT_DECAY), vat_xi=jnp.float64(VAT_XI))
+    share = hparams.label_smoothing if static.smoothing else jnp.float64(0)
     objectives = tuple(static._replace(loss=loss, l2=l2) for loss, l2 in product(LOSSES, (True, False)))
     entries = _probed_entries(static.sizes)
     rows = []
     for dropout in (True, False):
         for attempt in count():
-            params, step = _far_from_kinks(static, dropout, attempt)
+            params, step = _far_from_kinks(static, hparams, dropout, attempt)
             step = step._replace(targets=smooth(step.targets, share))
             # Masks of ones are no dropout, and let one compiled program of probes serve both.
             point, step = Point(params, step), step if dropout else step._replace(masks=())
@@ -107,7 +110,7 @@ def _probed_entries(sizes: tuple[int, ...]) -> np.ndarray:
     return np.concatenate([np.flatnonzero(is_bias), weights])
 
 
-def _draw(static: Static, dropout: bool, rng: np.random.Generator) -> Point:
+def _draw(static: Static, hparams: Hparams, dropout: bool, rng: np.random.Generator) -> Point:
     """A random point; drawn by NumPy, since compiling jax.random would take longer than all the rest."""
     sizes = static.sizes
     layers = []
@@ -119,19 +122,26 @@ def _draw(static: Static, dropout: bool, rng: np.random.Generator) -> Point:
     rate = DROPOUT_RATE if dropout else 0.0
     inputs, weights = jnp.asarray(rng.random((BATCH, sizes[0]))), jnp.asarray(rng.dirichlet(np.full(BATCH, 5.0)))
     masks = tuple(jnp.asarray((rng.random((BATCH, width)) >= rate) / (1 - rate)) for width in sizes[1:-1])
-    return Point(tuple(layers), Step(inputs, targets, weights, masks))
+    step = Step(inputs, targets, weights, masks)
+    if static.noise:
+        step = step._replace(noise=tuple(hparams.noise * rng.normal(size=(BATCH, width)) for width in sizes[:-1]))
+    if static.vat:
+        step = step._replace(direction=jnp.asarray(rng.normal(size=inputs.shape)))
+        step = with_adversary(static, hparams, tuple(layers), step, by_inputs_autodiff)
+    return Point(tuple(layers), step)
 
 
-def _far_from_kinks(static: Static, dropout: bool, attempt: int) -> Point:
+def _far_from_kinks(static: Static, hparams: Hparams, dropout: bool, attempt: int) -> Point:
     """Of some random points the one whose pre-activation nearest to zero is the farthest."""
     rng = np.random.default_rng(attempt)
-    points = [_draw(static, dropout, rng) for _ in range(CANDIDATES)]
+    points = [_draw(static, hparams, dropout, rng) for _ in range(CANDIDATES)]
     return max(points, key=lambda point: float(jnp.min(jnp.abs(_pre_activations(static, *point)))))
 
 
 def _pre_activations(static: Static, params: Params, step: Step) -> Array:
-    _, cache = forward(params, step.inputs, masks=step.masks, **static.net)
-    return jnp.concatenate([jnp.ones(1, static.dtype), *(z.ravel() for z in cache.pre_activations)])
+    steps = [step, *([step._replace(inputs=step.adversary.inputs)] if static.vat else [])]
+    caches = [step_forward(static, params, each)[1] for each in steps]
+    return jnp.concatenate([jnp.ones(1, static.dtype), *(z.ravel() for c in caches for z in c.pre_activations)])
 
 
 @partial(jax.jit, static_argnames="objectives")
@@ -169,7 +179,11 @@ def _along_probes(
 
 def _table(static: Static, rows: list[Row]) -> str:
     own = (static.activation, static.loss, static.dropout, static.l2)
-    extras = (f", norm={static.norm}" if static.norm != "none" else "") + (", smoothed" if static.smoothing else "")
+    terms = {"smoothed": static.smoothing, "noise": static.noise}
+    terms |= {"confidence penalty": static.confidence_penalty, "adversarial": static.vat}
+    extras = "".join(
+        [f", norm={static.norm}"] * (static.norm != "none") + [f", {name}" for name in terms if terms[name]]
+    )
     lines = [
         f"{'-'.join(map(str, static.sizes))}{extras}, float64, {BATCH} examples; * marks the config's own combination",
         f"  {'activation':12}{'loss':15}{'dropout':9}{'λ':7}{'jax.grad':>10}{'differences':>13}",

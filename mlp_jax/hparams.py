@@ -38,6 +38,11 @@ class Static(NamedTuple):
     ema: bool
     distortions: tuple[str, ...]  # of augment.DISTORTIONS, in that order
     image_shape: tuple[int, int]  # (0, 0) without distortions
+    noise: bool = False
+    max_norm: bool = False
+    vat: bool = False
+    confidence_penalty: bool = False
+    input_dropout: bool = False
     weighted: bool = False  # examples count differently: by class_weight, by sample_weight
 
     @property
@@ -78,6 +83,13 @@ class Hparams(NamedTuple):
     label_smoothing: Array
     mixup_alpha: Array
     ema_decay: Array
+    noise: Array
+    max_norm: Array
+    vat_eps: Array
+    vat_xi: Array
+    vat_weight: Array
+    confidence_penalty: Array
+    input_dropout_rate: Array
     class_weight: Any  # (classes,) where `Static.weighted`, else ()
     schedule: ScheduleNumbers
     augment: DistortionNumbers
@@ -112,6 +124,11 @@ def static_of(
         smoothing=config.label_smoothing > 0,
         mixup=config.mixup_alpha > 0,
         ema=config.ema_decay > 0,
+        noise=config.noise > 0,
+        max_norm=config.max_norm > 0,
+        vat=config.vat_weight > 0 and config.vat_eps > 0,
+        confidence_penalty=config.confidence_penalty > 0,
+        input_dropout=config.input_dropout_rate > 0,
         distortions=distortions,
         image_shape=(image_shape[0], image_shape[1]) if distortions else (0, 0),
         weighted=weighted,

@@ -46,6 +46,37 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+def _negative_entropy(logits: Array) -> Array:
+    log_p = jax.nn.log_softmax(logits)
+    return jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
+def _negative_entropy_delta(logits: Array) -> Array:
+    log_p = jax.nn.log_softmax(logits)
+    p = jnp.exp(log_p)
+    return p * (log_p - jnp.sum(p * log_p, axis=-1, keepdims=True))
+
+
+def _divergence(logits: Array, believed: Array) -> Array:
+    log_q = jax.nn.log_softmax(believed)
+    return jnp.sum(jnp.exp(log_q) * (log_q - jax.nn.log_softmax(logits)), axis=-1)
+
+
+def _divergence_delta(logits: Array, believed: Array) -> Array:
+    return jax.nn.softmax(logits) - jax.nn.softmax(believed)
+
+
+# What a config may add to the loss of an example, with p = softmax(logits).
+# confidence: −H(p) = Σ_k p_k log p_k (Pereyra et al. 2017); ∂/∂z_k = Σ_j (log p_j + 1)·p_j(δ_jk − p_k) =
+# p_k(log p_k + H(p)).
+# divergence: KL(q‖p) = Σ_k q_k log(q_k/p_k) of q = softmax(believed), which is a constant; so ∂/∂z = p − q, as under
+# cross-entropy with the targets q.
+TERMS: dict[str, Loss] = {
+    "confidence": Loss(lambda logits, _: _negative_entropy(logits), lambda logits, _: _negative_entropy_delta(logits)),
+    "divergence": Loss(_divergence, _divergence_delta),
+}
+
+
 def smooth(targets: Array, share: Array) -> Array:
     """(1 − s)·y + s/K: the share s of the target spread over all K classes (Szegedy et al. 2016), for either loss.
 

@@ -127,6 +127,19 @@ def dropout_masks(
     )
 
 
+def layer_noise(
+    key: Array, deviation: Array, batch: int, sizes: tuple[int, ...], dtype: jnp.dtype
+) -> tuple[Array, ...]:
+    """Gaussian noise N(0, deviation²), one (batch, width) array a layer's input (Sietsma & Dow 1991).
+
+    Each from a key of its own; `sizes` are the widths of the inputs.
+    """
+    return tuple(
+        jnp.asarray(deviation, dtype) * jax.random.normal(jax.random.fold_in(key, layer), (batch, width), dtype)
+        for layer, width in enumerate(sizes)
+    )
+
+
 class Norm(NamedTuple):
     """v = f(u) with what its derivative reads, and ∂ℓ/∂u = delta(∂ℓ/∂v, *that); a row of u is an example."""
 
@@ -160,7 +173,7 @@ NORMS: dict[str, Norm] = {
 class Cache(NamedTuple):
     """What backpropagation reads of a forward pass; a tuple entry a layer."""
 
-    inputs: tuple[Array, ...]  # h₀ = the batch, h_l = mask_l ⊙ a_l: what each layer multiplied
+    inputs: tuple[Array, ...]  # h₀ = the batch, h_l = mask_l ⊙ a_l, each with its noise: what each layer multiplied
     pre_activations: tuple[Array, ...]  # z_l = norm(h_{l−1}·w_l) + b_l of the hidden layers
     activations: tuple[Array, ...]  # a_l = f(z_l)
     masks: tuple[Array, ...]  # empty without dropout
@@ -188,19 +201,22 @@ def forward(
     masks: tuple[Array, ...] = (),
     precision: str = "float32",
     norm: str = "none",
+    noise: tuple[Array, ...] = (),
 ) -> tuple[Array, Cache]:
-    """Logits of a batch, and the cache: z_l = norm(h_{l−1}·w_l) + b_l, a_l = f(z_l), h_l = mask_l ⊙ a_l.
+    """Logits of a batch, and the cache: z_l = norm(h_{l−1}·w_l) + b_l, a_l = f(z_l), h_l = mask_l ⊙ a_l + noise_l.
 
-    The logits are h_{L−1}·w_L + b_L.
+    The logits are h_{L−1}·w_L + b_L, and h₀ = inputs + noise₀.
 
-    `inputs` is (batch, in), the logits are (batch, classes). `masks` of `dropout_masks` in training, () otherwise.
+    `inputs` is (batch, in), the logits are (batch, classes). `masks` of `dropout_masks` and `noise` of `layer_noise` in
+    training, () otherwise.
     """
-    entered, pre_activations, activations, norms = [inputs], [], [], []
+    entered, pre_activations, activations, norms = [inputs + noise[0] if noise else inputs], [], [], []
     for index, layer in enumerate(params[:-1]):
         z, a, kept = hidden_layer(layer, entered[-1], activation, precision, norm)
         norms.append(kept)
         pre_activations.append(z)
         activations.append(a)
-        entered.append(a * masks[index] if masks else a)
+        h = a * masks[index] if masks else a
+        entered.append(h + noise[index + 1] if noise else h)
     logits = output_layer(params[-1], entered[-1], precision)
     return logits, Cache(tuple(entered), tuple(pre_activations), tuple(activations), masks, tuple(norms))

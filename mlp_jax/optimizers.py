@@ -1,4 +1,4 @@
-"""Six optimizers as pure init/update pairs that read as their equations.
+"""Seven optimizers as pure init/update pairs that read as their equations.
 
 `opt.init(params) -> state`, `opt.update(grads, state, params) -> (updates, state)`; the new parameters are
 `params + updates`, leaf by leaf. They work on any pytree and under every JAX transformation; every number may be
@@ -7,6 +7,7 @@ the leaf's dtype. η is `learning_rate`, g the gradient, w a parameter.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +43,13 @@ class MomentsState(NamedTuple):
     count: Array  # type: ignore[assignment]  # it hides tuple.count, which nobody calls
     mu: Tree
     nu: Tree
+
+
+class MuonState(NamedTuple):
+    """Muon: the running sum of gradients u of the hidden matrices, and Adam's state of the rest; gaps are None."""
+
+    trace: Tree
+    rest: MomentsState
 
 
 def _moment_dtype(leaf: Array) -> jnp.dtype:
@@ -151,6 +159,69 @@ def nadam(learning_rate: Number, beta1: Number = 0.9, beta2: Number = 0.999, eps
     return _from_moments(step, learning_rate, beta1, beta2, eps)
 
 
+ADAM_SHARE = 0.05  # of Muon's learning rate that Adam gets
+
+
+def muon(
+    learning_rate: Number,
+    momentum: Number = 0.95,
+    beta1: Number = 0.9,
+    beta2: Number = 0.999,
+    eps: Number = 1e-8,
+) -> Optimizer:
+    """u ← μu + g, w ← w − η·√max(1, out/in)·orthogonal(g + μu) of hidden matrices (in, out) (Jordan et al. 2024).
+
+    Those are all leaves with two axes but the last, which is the output layer. That and all others get Adam at
+    `ADAM_SHARE`·η.
+    """
+    adam_of_rest = adam(ADAM_SHARE * learning_rate, beta1, beta2, eps)
+
+    def parts(tree: Tree) -> tuple[Tree, Tree]:
+        leaves, structure = jax.tree.flatten(tree)
+        *hidden, _ = [place for place, leaf in enumerate(leaves) if leaf.ndim == 2] or [-1]
+
+        def part(own: bool) -> Tree:
+            kept = [leaf if (place in hidden) == own else None for place, leaf in enumerate(leaves)]
+            return jax.tree.unflatten(structure, kept)
+
+        return part(True), part(False)
+
+    def step(eta: Array, mu: Array, g: Array, u: Array) -> Array:
+        n_in, n_out = g.shape
+        return -eta * max(1, n_out / max(n_in, 1)) ** 0.5 * orthogonal(g + mu * u)
+
+    def init(params: Tree) -> MuonState:
+        hidden, rest = parts(params)
+        return MuonState(_moments(hidden), adam_of_rest.init(rest))
+
+    def update(grads: Tree, state: MuonState, params: Tree) -> tuple[Tree, MuonState]:
+        (hidden, rest), (hidden_params, rest_params) = parts(grads), parts(params)
+        trace = _map(lambda mu, g, u: mu * u + g, (momentum,), hidden, state.trace)
+        steps = _as_updates(_map(step, (learning_rate, momentum), hidden, trace), hidden_params)
+        updates, moments = adam_of_rest.update(rest, state.rest, rest_params)
+        both = jax.tree.map(lambda s, u: u if s is None else s, steps, updates, is_leaf=lambda leaf: leaf is None)
+        return both, MuonState(trace, moments)
+
+    return Optimizer(init, update)
+
+
+def orthogonal(g: Array) -> Array:
+    """About U·Vᵀ of g = U·S·Vᵀ: singular values from 0.7 to 1.2, where those of g are not tiny beside its largest.
+
+    Five times X ← aX + (bA + cA²)·X with A = X·Xᵀ, from g/‖g‖: Newton and Schulz's iteration with the coefficients of
+    Jordan et al. 2024.
+    """
+    dot = partial(jnp.dot, precision=lax.Precision.HIGHEST)
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = g.shape[0] > g.shape[1]
+    x = g.T if tall else g
+    x = x / (_root(jnp.sum(x * x)) + 1e-7)
+    for _ in range(5):
+        square = dot(x, x.T)
+        x = a * x + dot(b * square + c * dot(square, square), x)
+    return x.T if tall else x
+
+
 def _from_moments(
     step: Callable[..., Array], learning_rate: Number, beta1: Number, beta2: Number, eps: Number
 ) -> Optimizer:
@@ -213,6 +284,13 @@ def clip_by_global_norm(grads: Tree, max_norm: Number) -> Tree:
     return jax.tree.map(lambda g: (g.astype(widest) * factor).astype(g.dtype), grads)
 
 
+def limit_norms(w: Array, max_norm: Number) -> Array:
+    """w_j ← w_j·min(1, c/‖w_j‖) for the weights w_j, a column, that come into each unit (Srivastava et al. 2014)."""
+    bound = jnp.asarray(max_norm, w.dtype)
+    norms = jnp.sqrt(jnp.sum(w * w, axis=0))
+    return w * jnp.where(norms > bound, bound / jnp.where(norms > bound, norms, 1), 1)
+
+
 # name -> (constructor, the config's names of its arguments after the learning rate)
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], tuple[str, ...]]] = {
     "sgd": (sgd, ()),
@@ -221,6 +299,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], tuple[str, ...]]] = {
     "rmsprop": (rmsprop, ("beta", "eps")),
     "adam": (adam, ("beta1", "beta2", "eps")),
     "nadam": (nadam, ("beta1", "beta2", "eps")),
+    "muon": (muon, ("momentum", "beta1", "beta2", "eps")),
 }
 
 

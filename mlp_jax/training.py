@@ -16,8 +16,14 @@ from mlp_jax.gradients import GRADIENTS, Step
 from mlp_jax.hparams import Hparams, Static, steps_per_epoch
 from mlp_jax.losses import LOSSES, smooth
 from mlp_jax.metrics import confusion_matrix
-from mlp_jax.model import ACTIVATIONS, Layer, Params, dropout_masks, forward, init_params
-from mlp_jax.optimizers import OPTIMIZERS, Optimizer, add_decoupled_weight_decay, clip_by_global_norm
+from mlp_jax.model import ACTIVATIONS, Layer, Params, dropout_masks, forward, init_params, layer_noise
+from mlp_jax.optimizers import (
+    OPTIMIZERS,
+    Optimizer,
+    add_decoupled_weight_decay,
+    clip_by_global_norm,
+    limit_norms,
+)
 from mlp_jax.schedules import learning_rate_factor
 
 EVALUATION_BATCH = 1000
@@ -34,6 +40,9 @@ class Keys(NamedTuple):
     dropout: Array
     augment: Array
     mixup: Array
+    noise: Array
+    vat: Array
+    input_dropout: Array
 
 
 class Data(NamedTuple):
@@ -225,7 +234,7 @@ def _targets(static: Static, labels: Array) -> Array:
 
 
 def draw_step(static: Static, hparams: Hparams, keys: Keys, step: Array, batch: Batch) -> Step:
-    """A batch as update `step` (from 0) trains on it: distorted, blended, with smoothed targets and dropout's masks."""
+    """A batch as update `step` (from 0) trains on it: distorted, blended, with smoothed targets, masks and noise."""
     masks: tuple[Array, ...] = ()
     if static.dropout:
         key = jax.random.fold_in(keys.dropout, step)
@@ -245,9 +254,20 @@ def draw_step(static: Static, hparams: Hparams, keys: Keys, step: Array, batch: 
             inputs, targets = mix(key, hparams.mixup_alpha, batch.size, inputs, targets)
     if static.smoothing:
         targets = smooth(targets, hparams.label_smoothing)
+    if static.input_dropout:
+        key = jax.random.fold_in(keys.input_dropout, step)
+        (kept,) = dropout_masks(key, hparams.input_dropout_rate, len(inputs), static.sizes[:1], static.dtype)
+        inputs = inputs * kept
+    noise: tuple[Array, ...] = ()
+    if static.noise:
+        key = jax.random.fold_in(keys.noise, step)
+        noise = layer_noise(key, hparams.noise, len(inputs), static.sizes[:-1], static.dtype)
+    direction: Any = ()
+    if static.vat:
+        direction = jax.random.normal(jax.random.fold_in(keys.vat, step), inputs.shape, static.dtype)
     if static.weighted:
         total = jnp.where(total > 0, total, 1)  # a batch in which nothing counts has no gradient
-    return Step(inputs, targets, weights / total, masks)
+    return Step(inputs, targets, weights / total, masks, noise, direction)
 
 
 def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: Batch) -> Lane:
@@ -261,6 +281,8 @@ def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: 
     optimizer = make_optimizer(static, hparams, hparams.learning_rate * factor)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
+    if static.max_norm:
+        params = tuple(layer._replace(w=limit_norms(layer.w, hparams.max_norm)) for layer in params)
     average = state.average
     if static.ema:
         average = move_average(average, params, hparams.ema_decay, state.step + 1)
@@ -340,7 +362,7 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
 
     def body(batch: Array, total: Evaluation) -> Evaluation:
         taken = take_batch(static, data, rows, batch, rows.indices.shape[1])
-        logits, cache = forward(params, taken.inputs, masks=(), **static.net)
+        logits, cache = forward(params, taken.inputs, masks=(), noise=(), **static.net)
         alive = total.alive
         if static.probes:
             layers = zip(alive, cache.pre_activations, cache.activations, strict=True)

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.gradients import GRADIENTS
+from mlp_jax.gradients import GRADIENTS, step_forward
 from mlp_jax.lanes.fit import Program, Task, order_of, place_lane
-from mlp_jax.model import forward
 from mlp_jax.training import Lane, draw_step, take_batch
 
 
@@ -56,7 +55,7 @@ def _numbers(task: Task, lane: Lane) -> Iterator[tuple[str, Any]]:
     read = take_batch(static, task.data, order, jnp.int32(batch), static.batch_size, weight)
     drawn = draw_step(static, task.hparams, task.keys, jnp.int32(step), read)
     yield from _named("the parameters of layer", params)
-    logits, cache = forward(params, drawn.inputs, masks=drawn.masks, **static.net)
+    logits, cache = step_forward(static, params, drawn)
     yield from _named("the output of layer", (*cache.pre_activations, logits))
     (loss, _), grads = GRADIENTS[static.gradient](static, task.hparams, params, drawn)
     yield "the loss", loss

@@ -55,7 +55,13 @@ _NAMES: dict[str, Any] = {"activation": "", "init": "", "loss": "", "optimizer":
 _FEATURES = ("l2", "decoupled_weight_decay", "clip", "warmup", "smoothing")  # present if any lane has them
 # What is the same in all lanes of a program, as the minibatch or the arithmetic hangs on it.
 _SHARED = frozenset({"sizes", "precision", "batch_size", "mixup", "ema", "distortions", "image_shape"})
-_FIELDS = {"dropout": "dropout_rate", "weighted": "class_weight"}  # the config's names where `Static` has others
+# The config's names where `Static` has others.
+_FIELDS = {
+    "dropout": "dropout_rate",
+    "weighted": "class_weight",
+    "vat": "vat_weight",
+    "input_dropout": "input_dropout_rate",
+}
 
 
 def unmixable(static: Static) -> str:
@@ -354,7 +360,7 @@ def coefficients(form: Form, numbers: Numbers, learning_rate: Array, t: Array) -
 
 def train_step(form: Form, numbers: Numbers, lane: Lane, batch: Batch, drawn: Step) -> Lane:
     """One update of every lane on the batch that they share; see `training.train_step`."""
-    inputs, targets, weights, _ = drawn
+    inputs, targets, weights, *_ = drawn
     static, hparams, state, sums = form.static, numbers.hparams, lane.state, lane.sums
     params, (count, mu, nu) = state.params, state.opt_state
     if static.smoothing:

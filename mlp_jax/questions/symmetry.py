@@ -29,7 +29,9 @@ def answer(lab: Lab) -> Answer:
     for activation in ACTIVATIONS:
         by_init = {}
         for init in INITS:
-            config = trial_config(lab.base, {"activation": activation, "init": init, "dropout_rate": 0.0})
+            config = trial_config(
+                lab.base, {"activation": activation, "init": init, "dropout_rate": 0.0, "vat_weight": 0.0}
+            )
             by_init[init] = gradients(make_task(config, lab.dataset, *lab.first_place))
         panels = [_panel(activation, init, values) for init, values in by_init.items()]
         pictures.append(lab.draw("symmetry", panels, activation))

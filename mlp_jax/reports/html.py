@@ -24,7 +24,7 @@ SHARES = ("accuracy", "precision", "recall", "f1")  # names whose last part is a
 VOID = ("meta", "img", "br")
 NAMES = {
     "relu": "ReLU", "gelu": "GELU", "elu": "ELU", "leaky_relu": "leaky ReLU", "sgd": "SGD", "rmsprop": "RMSprop",
-    "adam": "Adam", "nadam": "Nadam", "nesterov": "Nesterov momentum", "cross_entropy": "cross-entropy",
+    "adam": "Adam", "nadam": "Nadam", "muon": "Muon", "nesterov": "Nesterov momentum", "cross_entropy": "cross-entropy",
     "mse": "squared error", "fashion_mnist": "Fashion-MNIST", "mnist": "MNIST", "xavier": "Xavier", "he": "He",
     "kmnist": "KMNIST", "mnist1d": "MNIST-1D", "bayes": "Bayesian",
 }  # fmt: skip

@@ -126,15 +126,17 @@ RANGES: dict[str, _Range] = {
     "early_stopping": _whole(0, 1_000_000),
     **_each("augment_shift augment_erase", _whole(0, 1000)),
     **_each(
-        "val_fraction dropout_rate label_smoothing ema_decay augment_scale momentum beta beta1 beta2",
+        "val_fraction dropout_rate input_dropout_rate label_smoothing ema_decay augment_scale momentum "
+        "beta beta1 beta2",
         (lambda value: value >= 0 and _float32(value) < 1, "a number from 0 to below 1"),
     ),
     **_each(
-        "learning_rate eps decay_epochs",  # with eps = 0, 0/0 would follow where a gradient is zero
+        "learning_rate eps vat_xi decay_epochs",  # with eps = 0, 0/0 would follow where a gradient is zero
         (lambda value: _float32(value) > 0, "a number above 0"),
     ),
     **_each(
-        "init_scale weight_decay clip_norm mixup_alpha warmup_epochs checkpoint_seconds augment_shear augment_elastic",
+        "init_scale noise weight_decay confidence_penalty vat_weight vat_eps clip_norm max_norm mixup_alpha "
+        "warmup_epochs checkpoint_seconds augment_shear augment_elastic",
         (lambda value: value >= 0, "a number from 0 up"),
     ),
     "augment_rotation": (lambda value: 0 <= value <= 180, "a number from 0 to 180"),

@@ -31,23 +31,30 @@ FIELDS: dict[str, Any] = {
     "init": "he",  # he suits ReLU, xavier suits tanh; random is N(0, init_scale²); zeros never breaks symmetry
     "init_scale": 0.01,  # standard deviation of init='random'
     "dropout_rate": 0.0,  # fraction of hidden activations dropped, in [0, 1)
+    "input_dropout_rate": 0.0,  # fraction of the inputs dropped in training, in [0, 1)
+    "noise": 0.0,  # standard deviation of the Gaussian noise on the input of every layer in training; 0: off
     "norm": "none",  # none, or layer: each example's h·w to mean 0 and variance 1 in every hidden layer
     # Objective
     "loss": "cross_entropy",  # cross_entropy, or mse between softmax probabilities and one-hot labels
     "weight_decay": 0.0,  # λ: λ/2·‖W‖² in the objective, weights only
     "decoupled_weight_decay": False,  # take λ out of the objective and add −η·λ·w to the update (AdamW)
     "label_smoothing": 0.0,  # share of each target spread over all classes, in [0, 1); validation has none
+    "confidence_penalty": 0.0,  # β: −β times the entropy of the predicted probabilities, in training; 0: off
+    "vat_weight": 0.0,  # of KL(p(x) ‖ p(x + r)), r where p changes most (virtual adversarial training); 0: off
+    "vat_eps": 2.0,  # ε: length of r, in units of the inputs as the network reads them; 0: off
+    "vat_xi": 0.1,  # ξ: length of the random step at which the direction of r is looked for
     "mixup_alpha": 0.0,  # α: each example blended with another of its batch, by shares from Beta(α, α); 0: off
     "class_weight": (),  # what an example of each class counts in training, as 1,2,1; balanced: n/(K·n_k); (): the same
     "clip_norm": 0.0,  # largest global norm of the gradient; 0: off
+    "max_norm": 0.0,  # largest norm of the weights that come into a unit, kept after every update; 0: off
     # Optimizer
     "optimizer": "adam",  # what makes an update of a gradient
     "learning_rate": 1e-3,  # η, per update
-    "momentum": 0.9,  # μ of momentum and nesterov
+    "momentum": 0.9,  # μ of momentum, nesterov and muon
     "beta": 0.9,  # decay of RMSprop's mean square
-    "beta1": 0.9,  # decay of Adam's and Nadam's first moment
-    "beta2": 0.999,  # decay of Adam's and Nadam's second moment
-    "eps": 1e-8,  # added to the root of rmsprop, adam and nadam
+    "beta1": 0.9,  # decay of Adam's, Nadam's and Muon's first moment
+    "beta2": 0.999,  # decay of Adam's, Nadam's and Muon's second moment
+    "eps": 1e-8,  # added to the root of rmsprop, adam, nadam and muon
     "ema_decay": 0.0,  # d of an average of the weights over updates, used in their place by validation, test; 0: off
     # Distortions of the training images, drawn anew for every image of every batch; 0: off
     "augment_flip": False,  # mirror left and right by the toss of a coin; not for digits and letters

@@ -15,6 +15,7 @@ VARIANTS = [
     {},
     {"optimizer": "nadam", "activation": "gelu", "precision": "bfloat16", "loss": "mse", "gradient": "backprop"},
     {"dropout_rate": 0.2, "norm": "layer", "clip_norm": 1.0, "schedule": "cosine", "probes": True, "precision": "tf32"},
+    {"noise": 0.1, "vat_weight": 1.0, "confidence_penalty": 0.1, "max_norm": 1.0, "input_dropout_rate": 0.1},
     {"augment_flip": True, "augment_elastic": 1.0, "augment_erase": 2, "mixup_alpha": 1.0, "ema_decay": 0.99},
 ]
 

@@ -312,6 +312,8 @@ def test_the_smallest_program_that_holds_a_net_is_taken():
 
 
 UNMIXABLE = {"dropout_rate": 0.5, "norm": "layer", "probes": True, "class_weight": ("balanced",)}
+UNMIXABLE |= {"noise": 0.1, "max_norm": 1.0, "vat_weight": 1.0, "confidence_penalty": 0.1, "input_dropout_rate": 0.1}
+UNMIXABLE |= {"optimizer": "muon"}
 
 
 @pytest.mark.parametrize("field", [*UNMIXABLE, "mesh"])

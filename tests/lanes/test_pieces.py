@@ -42,7 +42,7 @@ def test_nets_with_a_layer_in_common_share_its_pieces():
     assert known == (pieces._hidden._cache_size(), pieces._keep._cache_size(), pieces._score._cache_size())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam", "muon"])
 @pytest.mark.parametrize("more", [{}, {"probes": True, "ema_decay": 0.9}])
 def test_a_lane_starts_as_its_mathematics_says(optimizer, more):
     task = small_task(small_config(optimizer=optimizer, **more))

@@ -12,7 +12,7 @@ from mlp_jax import gradcheck, gradients, losses, model
 from mlp_jax.hparams import split_config
 from tests.shared.sign_flips import FLIPS, ROOT, Flip, flipped
 
-TABLES = {"model.py": ("ACTIVATIONS", "NORMS"), "losses.py": ("LOSSES",), "gradients.py": ("GRADIENTS",)}
+TABLES = {"model.py": ("ACTIVATIONS", "NORMS"), "losses.py": ("LOSSES", "TERMS"), "gradients.py": ("GRADIENTS",)}
 
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -35,6 +35,7 @@ def check(**fields):
         *({"activation": name} for name in ("relu", "gelu")),
         *(pytest.param({"activation": name}, marks=pytest.mark.slow) for name in model.ACTIVATIONS),
         {"activation": "relu", "norm": "layer", "label_smoothing": 0.3, "hidden_sizes": (5, 4)},
+        {"activation": "relu", "noise": 0.3, "confidence_penalty": 0.2, "vat_weight": 0.7, "vat_xi": 1e-6},
     ],
     ids=str,
 )
@@ -55,7 +56,8 @@ def test_every_flipped_sign_is_noticed(flip: Flip, monkeypatch):
         for name, row in getattr(module, table).items():
             monkeypatch.setitem(getattr(real, table), name, row)
     sizes = {"hidden_sizes": (4, 4)} if flip.norm != "none" else {}  # of two neurons a norm leaves only signs
-    failed = [row for row in check(activation=flip.activation or "tanh", norm=flip.norm, **sizes) if not row.passed]
+    fields = {"activation": flip.activation or "tanh", "norm": flip.norm, **({flip.term: 0.5} if flip.term else {})}
+    failed = [row for row in check(**fields, **sizes) if not row.passed]
     assert failed
     # Both oracles saw it.
     assert max(row.autodiff for row in failed) > 1e-3
@@ -82,11 +84,14 @@ def test_the_report_marks_the_configs_own_combination_and_counts_rows(dataset, i
     with_rows(monkeypatch, lambda activation: (0.0, 0.0))
     config = get_config()
     config.update({"activation": "gelu", "loss": "mse", "dropout_rate": 0.5, "hidden_sizes": (7, 5)})
-    config.dataset = dataset
+    config.update({"dataset": dataset, "noise": 0.1, "vat_weight": 1.0, "label_smoothing": 0.1})
     text, passed = gradcheck.report(config)
     lines = text.splitlines()
     assert passed
     assert lines[0].startswith(f"{inputs}-7-5-10,")
+    assert lines[0].endswith(
+        "-10, smoothed, noise, adversarial, float64, 4 examples; * marks the config's own combination"
+    )
     assert len(lines) == 2 + 8 * 8 + 1
     (marked,) = [line for line in lines[1:] if line.startswith("*")]
     assert marked.split()[1:5] == ["gelu", "mse", "0.3", "-"]
@@ -106,8 +111,8 @@ def test_a_crossed_kink_redraws_the_point(monkeypatch):
     drawn = []
     draw = gradcheck._draw
 
-    def near_a_kink_at_first(static, dropout, rng):
-        point = draw(static, dropout, rng)
+    def near_a_kink_at_first(static, hparams, dropout, rng):
+        point = draw(static, hparams, dropout, rng)
         if len(drawn) < 2 * gradcheck.CANDIDATES:  # two attempts whose first pre-activation is exactly 0
             first = point.params[0]
             nearer = first.b.at[0].set(-(point.step.inputs[0] @ first.w[:, 0]))
@@ -135,7 +140,7 @@ def test_directions_are_different_unit_vectors_beyond_2000_parameters():
     # The product of d = (±1, …)/√n with a one-hot "gradient" is ±1/√n.
     static, hparams = tiny(precision="float64")
     static = static._replace(sizes=(64, 30, 10))
-    point = gradcheck._draw(static, False, np.random.default_rng(0))
+    point = gradcheck._draw(static, hparams, False, np.random.default_rng(0))
     n = 64 * 30 + 30 + 30 * 10 + 10
     gradient = jnp.zeros((1, n)).at[0, 7].set(1)
     entries = jnp.asarray([7, 8])

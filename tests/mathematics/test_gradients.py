@@ -1,5 +1,6 @@
 """The gradient by hand against autodiff, and both against differences of an objective written in NumPy."""
 
+from functools import partial
 from itertools import pairwise, product
 
 import jax
@@ -9,7 +10,8 @@ import pytest
 from scipy import special
 
 from configs.default import get_config
-from mlp_jax.gradients import GRADIENTS, Step
+from mlp_jax import gradients
+from mlp_jax.gradients import GRADIENTS, Step, with_adversary
 from mlp_jax.hparams import split_config
 from mlp_jax.losses import LOSSES
 from mlp_jax.model import ACTIVATIONS, Layer
@@ -34,7 +36,12 @@ def case(activation="tanh", loss="cross_entropy", dropout=False, decay=0.0, dept
     real = np.ones(batch)
     real[-1] = batch == 1
     masks = tuple((rng.random((batch, WIDTH)) < 0.7) / 0.7 for _ in range(depth)) if dropout else ()
-    return static, hparams, params, Step(rng.normal(size=(batch, INPUTS)), targets, real / real.sum(), masks)
+    step = Step(rng.normal(size=(batch, INPUTS)), targets, real / real.sum(), masks)
+    if static.noise:
+        step = step._replace(noise=tuple(0.3 * rng.normal(size=(batch, width)) for width in static.sizes[:-1]))
+    if static.vat:
+        step = step._replace(direction=rng.normal(size=(batch, INPUTS)))
+    return static, hparams, params, step
 
 
 def on_device(arguments, dtype="float64"):
@@ -73,21 +80,76 @@ def test_hand_equals_autodiff_through_a_norm():
     assert error(hand, auto) <= 1e-12
 
 
-def written_objective(static, decay, params, step):
-    h = step.inputs
+NOISE = {"noise": 0.3}
+PENALTY = {"confidence_penalty": 0.4}
+VAT = {"vat_weight": 0.7, "vat_eps": 0.5, "vat_xi": 0.2}
+TERMS = {"noise": NOISE, "penalty": PENALTY, "vat": VAT, "all": NOISE | PENALTY | VAT}
+every_term = pytest.mark.parametrize("fields", TERMS.values(), ids=TERMS)
+
+
+@every_term
+def test_hand_equals_autodiff_with_every_term(fields):
+    for depth, norm, loss in ((2, "layer", "cross_entropy"), (1, "none", "mse"), (0, "none", "cross_entropy")):
+        ((value, logits), hand), ((auto_value, auto_logits), auto) = both(
+            case("gelu", loss, True, 0.01, depth, norm=norm, **fields)
+        )
+        assert error(hand, auto) <= 1e-12, (depth, norm)
+        np.testing.assert_allclose(value, auto_value, rtol=1e-13)
+        np.testing.assert_allclose(logits, auto_logits, rtol=1e-13, atol=1e-14)
+
+
+def written_probabilities(static, params, step, inputs):
+    h = inputs + (step.noise[0] if step.noise else 0)
     for index, layer in enumerate(params):
         z = h @ layer.w + layer.b
         if index < len(params) - 1:
             h = reference_activations.ACTIVATIONS[static.activation](z) * (step.masks[index] if step.masks else 1)
-    p, y = special.softmax(z, axis=1), step.targets
+            h = h + (step.noise[index + 1] if step.noise else 0)
+    return special.softmax(z, axis=1)
+
+
+def written_adversary(static, params, step):
+    """(x + r, p(x)) after Miyato et al. 2016, the gradient of the divergence by central differences."""
+    q = written_probabilities(static, params, step, step.inputs)
+    d = VAT["vat_xi"] * step.direction / np.linalg.norm(step.direction, axis=1, keepdims=True)
+    by_r = np.zeros_like(d)
+    for entry in range(INPUTS):
+        for sign in (1, -1):
+            moved = step.inputs + d
+            moved[:, entry] += sign * 1e-5
+            p = written_probabilities(static, params, step, moved)
+            by_r[:, entry] += sign * special.rel_entr(q, p).sum(axis=1) / 2e-5
+    r = VAT["vat_eps"] * by_r / np.linalg.norm(by_r, axis=1, keepdims=True)
+    return step.inputs + r, q
+
+
+def written_objective(static, decay, params, step, adversary=None):
+    p, y = written_probabilities(static, params, step, step.inputs), step.targets
     losses = -np.sum(y * np.log(p), axis=1) if static.loss == "cross_entropy" else np.mean((p - y) ** 2, 1)
+    if static.confidence_penalty:
+        losses = losses - PENALTY["confidence_penalty"] * special.entr(p).sum(axis=1)
+    if adversary:
+        moved, q = adversary
+        kl = special.rel_entr(q, written_probabilities(static, params, step, moved)).sum(axis=1)
+        losses = losses + VAT["vat_weight"] * kl
     return np.sum(step.weights * losses) + decay / 2 * sum(np.sum(layer.w**2) for layer in params)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_both_equal_central_differences_of_numpy(activation, loss):
-    static, _, params, step = arguments = case(activation, loss, True, 0.01)
+    check_differences(case(activation, loss, True, 0.01), 1e-7)
+
+
+@every_term
+def test_every_term_equals_central_differences_of_numpy(fields):
+    # The adversary of the differences is itself found by differences, to some eight digits.
+    check_differences(case("tanh", "cross_entropy", True, 0.01, batch=5, **fields), 3e-7)
+
+
+def check_differences(arguments, tolerance):
+    static, _, params, step = arguments
+    adversary = written_adversary(static, params, step) if static.vat else None
     leaves, structure = jax.tree.flatten(params)
     h, numeric = 1e-5, []
     for index, leaf in enumerate(leaves):
@@ -96,11 +158,14 @@ def test_both_equal_central_differences_of_numpy(activation, loss):
             for sign in (1, -1):
                 moved = [np.array(other) for other in leaves]
                 moved[index][entry] += sign * h
-                values.append(written_objective(static, 0.01, jax.tree.unflatten(structure, moved), step))
+                values.append(written_objective(static, 0.01, jax.tree.unflatten(structure, moved), step, adversary))
             numeric.append((values[0] - values[1]) / (2 * h))
     for (value, _), gradient in both(arguments):
-        assert error(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)]), np.array(numeric)) <= 1e-7
-        np.testing.assert_allclose(value, written_objective(static, 0.01, params, step), rtol=1e-12)
+        flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
+        assert error(flat, np.array(numeric)) <= tolerance
+        np.testing.assert_allclose(
+            value, written_objective(static, 0.01, params, step, adversary), rtol=1e-8 if static.vat else 1e-12
+        )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -114,11 +179,25 @@ def test_routes_agree_exactly_at_the_kink(activation):
 
 
 @every_gradient
-@pytest.mark.parametrize("feature", ["weight decay", "dropout"])
+def test_an_adversary_has_its_length_and_none_where_nothing_changes(gradient):
+    """Of a net whose first layer is zero no direction changes p: r is 0 and the term too; nothing turns into NaN."""
+    static, hparams, params, step = case(**VAT)
+    find = {"autodiff": gradients.by_inputs_autodiff, "backprop": gradients.by_inputs_backprop}[gradient.__name__]
+    moved = with_adversary(*on_device((static, hparams, params, step)), find).adversary.inputs - step.inputs
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), VAT["vat_eps"], rtol=1e-12)
+    flat = (Layer(0 * params[0].w, params[0].b), *params[1:])
+    with_term, without = (gradient(*on_device((each, hparams, flat, step))) for each in (static, case()[0]))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-13, atol=1e-18), with_term, without)
+
+
+@every_gradient
+@pytest.mark.parametrize("feature", ["weight decay", "dropout", "noise"])
 def test_a_feature_at_zero_changes_no_bit(gradient, feature):
     static, hparams, params, step = on_device(case())
     without = gradient(static, hparams, params, step)
-    if feature == "dropout":
+    if feature == "noise":
+        step = step._replace(noise=tuple(jnp.zeros((33, width)) for width in (INPUTS, WIDTH, WIDTH)))
+    elif feature == "dropout":
         step = step._replace(masks=tuple(jnp.ones((33, WIDTH)) for _ in range(2)))  # what is drawn at rate 0
     else:
         static = static._replace(l2=True)

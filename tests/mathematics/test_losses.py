@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import special
 
-from mlp_jax.losses import LOSSES, l2_penalty, smooth
+from mlp_jax.losses import LOSSES, TERMS, l2_penalty, smooth
 
 LN = np.log
 pytestmark = pytest.mark.usefixtures("x64")
@@ -62,6 +62,22 @@ def test_values_are_scipys_and_deltas_the_product_with_the_whole_softmax_jacobia
     np.testing.assert_allclose(loss.delta(z, y), np.einsum("nkj,nk->nj", jacobian, by_p), rtol=1e-9, atol=1e-13)
     by_jax = jax.grad(lambda z: loss.value(z, y).sum())(z)
     np.testing.assert_allclose(loss.delta(z, y), by_jax, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_terms_are_scipys_and_their_deltas_central_differences(name):
+    logits, _ = random_case()
+    believed = random_case()[0][::-1]
+    q = special.softmax(believed, axis=1)
+
+    def written(z):
+        p = special.softmax(z, axis=1)
+        return {"confidence": -special.entr(p), "divergence": special.rel_entr(q, p)}[name].sum(axis=1)
+
+    z, other, h = jnp.asarray(logits), jnp.asarray(believed), 1e-5
+    np.testing.assert_allclose(TERMS[name].value(z, other), written(logits), rtol=1e-9, atol=1e-12)
+    numeric = [(written(logits + h * d) - written(logits - h * d)) / (2 * h) for d in np.eye(5)]
+    np.testing.assert_allclose(TERMS[name].delta(z, other), np.stack(numeric, axis=1), rtol=1e-6, atol=1e-9)
 
 
 @settings(max_examples=50, deadline=None)

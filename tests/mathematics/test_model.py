@@ -19,6 +19,7 @@ from mlp_jax.model import (
     dropout_masks,
     forward,
     init_params,
+    layer_noise,
 )
 from tests.shared.reference_activations import ACTIVATIONS as ORACLES
 from tests.shared.slow import fast
@@ -140,6 +141,14 @@ def test_dropout_is_independent_by_layer_step_row_and_unit(key):
         correlation = np.corrcoef(left.ravel(), right.ravel())[0, 1]
         assert abs(correlation) < 5 / left.size**0.5
     np.testing.assert_array_equal(kept(0)[0], one)
+
+
+def test_noise_is_gaussian_of_the_deviation_and_independent_by_layer(key):
+    one, two = jax.jit(lambda deviation: layer_noise(key, deviation, 400, (300, 200), F32))(jnp.float32(0.5))
+    assert (one.shape, two.shape) == ((400, 300), (400, 200))
+    for drawn in (one, two):
+        assert stats.kstest(np.ravel(drawn) / 0.5, "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(np.ravel(one[:, :200]), np.ravel(two))[0, 1]) < 5 / two.size**0.5
 
 
 @pytest.mark.parametrize("norm", NORMS)

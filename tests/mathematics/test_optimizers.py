@@ -1,9 +1,10 @@
-"""Six optimizers against their papers' equations in NumPy, and one table of tests that every optimizer gets for free.
+"""Seven optimizers against their papers' equations in NumPy, and one table of tests that every optimizer gets for free.
 
-A seventh needs a function in reference_optimizers.py and a row in ARGUMENTS.
+An eighth needs a function in reference_optimizers.py and a row in ARGUMENTS.
 """
 
 import inspect
+import itertools
 from functools import partial
 
 import jax
@@ -13,7 +14,14 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from mlp_jax import optimizers
-from mlp_jax.optimizers import COEFFICIENTS, OPTIMIZERS, add_decoupled_weight_decay, clip_by_global_norm, update_by
+from mlp_jax.optimizers import (
+    COEFFICIENTS,
+    OPTIMIZERS,
+    add_decoupled_weight_decay,
+    clip_by_global_norm,
+    limit_norms,
+    update_by,
+)
 from tests.shared import reference_optimizers
 from tests.shared.slow import fast
 
@@ -25,10 +33,11 @@ ARGUMENTS = {
     "rmsprop": {"beta": 0.85, "eps": 1e-7},
     "adam": {"beta1": 0.8, "beta2": 0.99, "eps": 1e-7},
     "nadam": {"beta1": 0.8, "beta2": 0.99, "eps": 1e-7},
+    "muon": {"momentum": 0.8, "beta1": 0.8, "beta2": 0.99, "eps": 1e-7},
 }
 MOMENTS = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 DEFAULTS = {"momentum": {"momentum": 0.9}, "nesterov": {"momentum": 0.9}, "rmsprop": {"beta": 0.9, "eps": 1e-8}}
-DEFAULTS |= {"sgd": {}, "adam": MOMENTS, "nadam": MOMENTS}
+DEFAULTS |= {"sgd": {}, "adam": MOMENTS, "nadam": MOMENTS, "muon": {"momentum": 0.95} | MOMENTS}
 pytestmark = pytest.mark.usefixtures("x64")
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 some_optimizers = pytest.mark.parametrize("name", fast(OPTIMIZERS, ["adam"]))
@@ -103,11 +112,42 @@ def test_thousand_steps_of_given_gradients_match_the_paper(name):
 def test_thousand_steps_downhill_match_the_paper(name):
     # A quadratic valley 1 : 100, gradients that depend on the parameters.
     curvature, start = np.geomspace(1, 100, 5), np.linspace(1, 2, 5)
-    expected = getattr(reference_optimizers, name)(start, lambda t, x: curvature * x, 1000, 1e-3, **ARGUMENTS[name])
-    path = trajectory(make(name, 1e-3), jnp.asarray(start), lambda t, x: jnp.asarray(curvature) * x, 1000)
+    rate = 0.02 if name == "muon" else 1e-3  # of which a vector gets a twentieth
+    expected = getattr(reference_optimizers, name)(start, lambda t, x: curvature * x, 1000, rate, **ARGUMENTS[name])
+    path = trajectory(make(name, rate), jnp.asarray(start), lambda t, x: jnp.asarray(curvature) * x, 1000)
     assert np.max(np.abs(path - expected)) < 1e-10 * np.abs(expected).max()
     losses = 0.5 * np.sum(curvature * np.asarray(path) ** 2, axis=1)
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_muon_moves_the_hidden_matrices_of_a_net_as_the_paper_and_the_rest_as_adam():
+    rng, sizes = np.random.default_rng(5), (6, 4, 9, 3)
+    params = [(rng.normal(size=shape), rng.normal(size=shape[1])) for shape in itertools.pairwise(sizes)]
+    given = jax.tree.map(lambda leaf: rng.normal(size=(50, *leaf.shape)), params)
+    path = trajectory(make("muon", 0.01), params, lambda t, _: jax.tree.map(lambda g: jnp.asarray(g)[t], given), 50)
+    rest = {name: ARGUMENTS["muon"][name] for name in ("beta1", "beta2", "eps")}
+    for layer, parts in enumerate(zip(params, given, path, strict=True)):
+        for hidden, (start, grads, found) in zip((layer < 2, False), zip(*parts, strict=True), strict=True):
+            if hidden:
+                wanted = reference_optimizers.muon_of_matrix(start, lambda t, _, g=grads: g[t], 50, 0.01, 0.8)
+            else:
+                flat = start.ravel(), lambda t, _, g=grads: g[t].ravel()
+                wanted = reference_optimizers.adam(*flat, 50, 0.01 / 20, **rest).reshape(found.shape)
+            np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(40, 20), (20, 40), (30, 30)])
+def test_an_orthogonalised_matrix_keeps_its_singular_vectors_and_has_values_near_one(shape):
+    rng = np.random.default_rng(1)
+    u, v = (np.linalg.qr(rng.normal(size=(n, min(shape))))[0] for n in shape)
+    for scale in (1e-3, 1.0, 1e6):
+        values = scale * np.geomspace(0.05, 1, min(shape))
+        found = np.asarray(u.T @ optimizers.orthogonal(jnp.asarray(u * values @ v.T)) @ v)
+        np.testing.assert_allclose(found, np.diag(np.diag(found)), atol=1e-12)
+        assert 0.68 < np.diag(found).min() < np.diag(found).max() < 1.2
+    nothing = jnp.zeros(shape)
+    np.testing.assert_array_equal(optimizers.orthogonal(nothing), nothing)
+    assert np.isfinite(jax.grad(lambda g: jnp.sum(optimizers.orthogonal(g)))(nothing)).all()
 
 
 # What every optimizer gets for free
@@ -288,6 +328,14 @@ def test_clipping_takes_mixed_dtypes_and_keeps_them():
         np.testing.assert_array_equal(leaf, jnp.ones_like(leaf))
     # 300² overflows float16, not the float32 in which it is added up.
     np.testing.assert_array_equal(clip_by_global_norm(jnp.asarray([300.0], jnp.float16), 3.0), [3])
+
+
+def test_limit_norms_shortens_the_columns_that_are_too_long():
+    w = np.array([[3.0, 0.3, 0.0, 3e-30], [4.0, 0.4, 0.0, 4e-30]])
+    for dtype in ("float32", "float64"):
+        got = jax.jit(limit_norms)(jnp.asarray(w, dtype), jnp.float64(2))
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, w * np.array([0.4, 1, 1, 1]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("g", "bound"), [([0.0, 0.0], 1.0), ([3.0, 4.0], 1.0), ([3.0, 4.0], 10.0)])

@@ -107,12 +107,13 @@ def test_no_two_purposes_and_numbers_share_a_key():
 def test_a_purpose_more_leaves_the_others_their_keys():
     few = jax.random.split(jax.random.key(7), 4)
     assert same_bits(jax.random.key_data(few), jax.random.key_data(jnp.stack(make_keys(7)[:4])))
-    assert Keys._fields[:5] == ("split", "init", "shuffle", "dropout", "augment")
+    assert Keys._fields[:6] == ("split", "init", "shuffle", "dropout", "augment", "mixup")
+    assert Keys._fields[6:] == ("noise", "vat", "input_dropout")
 
 
 def test_the_result_does_not_depend_on_steps_per_call():
     features = {"dropout_rate": 0.3, "ema_decay": 0.9, "label_smoothing": 0.1, "augment_shift": 1, "norm": "layer"}
-    features |= {"mixup_alpha": 0.2}
+    features |= {"mixup_alpha": 0.2, "noise": 0.1, "vat_weight": 1.0, "input_dropout_rate": 0.1, "max_norm": 1.0}
     events = [train(small_config(steps_per_call=steps, **features)) for steps in (0, 1, 3, 7, 100)]
     assert [len(event) for event in events] == [2, 14, 6, 2, 2]
     assert all(same_bits(events[0][-1].lane, other[-1].lane) for other in events)
@@ -131,6 +132,8 @@ def test_the_calls_of_an_epoch_are_equal_and_short():
 def test_another_number_does_not_compile_again():
     base = {"weight_decay": 0.01, "dropout_rate": 0.1, "clip_norm": 1.0, "warmup_epochs": 1.0, "schedule": "cosine"}
     base |= {"label_smoothing": 0.1, "mixup_alpha": 0.1, "augment_shift": 1, "augment_erase": 1}
+    base |= {"noise": 0.1, "max_norm": 1.0, "confidence_penalty": 0.1, "input_dropout_rate": 0.1}
+    base |= {"vat_weight": 1.0, "vat_eps": 1.0, "vat_xi": 0.1}
     base |= {f"augment_{name}": 0.1 for name in ("rotation", "scale", "shear", "elastic")}
     numbers = {name: 2 * value for name, value in base.items() if name != "schedule"}
     numbers |= {"learning_rate": 0.01, "momentum": 0.5, "beta": 0.5, "beta1": 0.5, "beta2": 0.9, "eps": 1e-3, "seed": 5}
@@ -151,6 +154,7 @@ def test_another_number_does_not_compile_again():
 @pytest.mark.parametrize(
     "feature",
     ["dropout_rate", "weight_decay", "clip_norm", "warmup_epochs", "label_smoothing", "mixup_alpha", "ema_decay"]
+    + ["noise", "max_norm", "confidence_penalty", "vat_weight", "input_dropout_rate"]
     + [f"augment_{name}" for name in DISTORTIONS],
 )
 def test_a_feature_at_zero_is_not_in_the_program(feature):
@@ -170,6 +174,13 @@ def test_hand_and_automatic_gradients_train_alike_in_float64(optimizer):
         for a, b in zip(*(leaves(events[-1].lane.state.params) for events in ways), strict=True):
             assert a.dtype == np.float64
             assert np.linalg.norm(a - b) <= 1e-6 * (np.linalg.norm(a) + 1e-12)
+
+
+def test_no_unit_s_weights_are_longer_than_max_norm_after_any_update():
+    plain, held = (train(small_config(max_norm=bound, learning_rate=0.05))[-1].lane for bound in (0.0, 0.9))
+    norms = [np.linalg.norm(np.float64(layer.w), axis=0) for layer in held.state.params]
+    assert max(map(np.max, norms)) == pytest.approx(0.9, rel=1e-6)
+    assert max(np.linalg.norm(layer.w, axis=0).max() for layer in plain.state.params) > 1.2
 
 
 def test_a_small_net_learns_64_examples_by_heart():
@@ -274,8 +285,9 @@ def test_what_is_validated_and_tested_is_the_average_and_training_does_not_see_i
 
 
 def test_only_training_sees_distorted_images_and_smoothed_targets():
-    fields = {}, {"augment_shift": 2, "label_smoothing": 0.2}, {"mixup_alpha": 1.0}
-    plain, smoothing, blending = tasks = [small_task(small_config(**changed)) for changed in fields]
+    terms = {"noise": 0.5, "input_dropout_rate": 0.5, "vat_weight": 1.0, "confidence_penalty": 1.0, "dropout_rate": 0.5}
+    fields = {}, {"augment_shift": 2, "label_smoothing": 0.2}, {"mixup_alpha": 1.0}, terms
+    plain, smoothing, blending, noisy = tasks = [small_task(small_config(**changed)) for changed in fields]
     order = order_of(plain, 1)
     batch = take_batch(plain.static, plain.data, order, jnp.int32(0), 14)
     smoothed, blended, later = (
@@ -287,6 +299,10 @@ def test_only_training_sees_distorted_images_and_smoothed_targets():
     assert (np.asarray(blended.inputs) != np.asarray(batch.inputs)).any()
     assert (np.asarray(blended.targets).max(axis=1) < 1).any()
     assert (np.asarray(later.targets) != np.asarray(blended.targets)).any()
+    drawn = draw_step(noisy.static, noisy.hparams, noisy.keys, jnp.int32(0), batch)
+    assert [part.shape for part in drawn.noise] == [(14, 36), (14, 8), (14, 6)]
+    share = np.asarray(drawn.inputs) / np.where(batch.inputs > 0, batch.inputs, 1)
+    assert set(np.unique(share)) == {0, 2}
     params = init_lane(plain.static, plain.hparams, plain.keys).state.params
     totals = [evaluate(task.static, params, task.data, order) for task in tasks]
     assert all(same_bits(total, totals[0]) for total in totals)

@@ -118,7 +118,7 @@ def test_help_shows_defaults_and_choices():
     assert len(FLAGS) == 18
     for short, long, _, default, _ in FLAGS:
         assert [word for word in (short, long, as_flag(default)) if word not in done.stdout] == []
-    assert "sgd, momentum, nag, rmsprop, adam, nadam" in " ".join(done.stdout.split())
+    assert "sgd, momentum, nag, rmsprop, adam, nadam, muon" in " ".join(done.stdout.split())
 
 
 def test_a_depth_between_odd_blanks_is_read():

@@ -47,11 +47,11 @@ RULES: dict[str, tuple[list, list]] = {
     "batch_size steps_per_call": ([0, 1, 2**31 - 1], [-1, 2**31, 32.0, "32"]),
     "augment_shift augment_erase": ([0, 2, 1000], [-1, 1001, 0.5]),
     "stratified decoupled_weight_decay augment_flip probes": ([True, False], [0, 1, "true", None]),
-    "val_fraction dropout_rate label_smoothing ema_decay augment_scale momentum beta beta1 beta2": (
+    "val_fraction dropout_rate input_dropout_rate label_smoothing ema_decay augment_scale momentum beta beta1 beta2": (
         [0, 0.0, 0.5, 0.999],
         [1, 1.0, -0.1, math.nan, "0.1", True, 1 - 1e-9],
     ),
-    "learning_rate eps decay_epochs": (
+    "learning_rate eps vat_xi decay_epochs": (
         [1e-3, 1, 0.1, np.float32(0.5)],
         [0, 0.0, -1, math.nan, math.inf, 1e-50, 1e39, 10**400, "1"],
     ),
@@ -59,6 +59,7 @@ RULES: dict[str, tuple[list, list]] = {
         [0, 0.01, 2],
         [-1e-9, math.inf, math.nan, 1e39, "1"],
     ),
+    "noise max_norm confidence_penalty vat_weight vat_eps": ([0, 0.01, 2], [-1e-9, math.inf, math.nan, 1e39, "1"]),
     "augment_rotation": ([0, 15, 180], [-1, 181, math.nan]),
     "decay_rate": ([0.5, 1], [0, -0.5, 1.1]),
     "final_factor": ([0, 0.1, 1], [-0.1, 1.1]),
@@ -82,7 +83,7 @@ RULES: dict[str, tuple[list, list]] = {
     "init": (["random", "xavier", "he", "zeros"], ["orthogonal", ""]),
     "loss": (["cross_entropy", "mse"], ["hinge", ""]),
     "norm": (["none", "layer"], ["batch", "", True]),
-    "optimizer": (["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"], ["adamw", ""]),
+    "optimizer": (["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam", "muon"], ["adamw", ""]),
     "schedule": (["constant", "step", "exponential", "cosine"], ["linear", ""]),
     "gradient": (["autodiff", "backprop"], ["jax", ""]),
     "precision": (["float32", "tf32", "bfloat16", "float64"], ["float16", "fp32", ""]),

@@ -1,4 +1,4 @@
-"""The six optimizers in float64 NumPy, each written from its paper's equations and from nothing else.
+"""The seven optimizers in float64 NumPy, each written from its paper's equations and from nothing else.
 
 Every function takes the parameters to start from, (n,), and `gradient(step, parameters)`, and gives the parameters
 after every step, (steps, n).
@@ -78,4 +78,28 @@ def nadam(start, gradient, steps, learning_rate, beta1, beta2, eps):
         n_hat = n / (1 - math.pow(beta2, t))
         theta = theta - learning_rate * m_hat / (np.sqrt(n_hat) + eps)
         path.append(theta)
+    return np.array(path)
+
+
+def muon(start, gradient, steps, learning_rate, momentum, beta1, beta2, eps):
+    """Jordan et al. 2024 of what is no hidden matrix: Adam, at a twentieth of the learning rate."""
+    return adam(start, gradient, steps, learning_rate / 20, beta1, beta2, eps)
+
+
+def muon_of_matrix(start, gradient, steps, learning_rate, momentum):
+    """Jordan et al. 2024 of a hidden matrix, after the listing of their post, whose matrices are (out, in)."""
+    w, buffer, path = np.array(start, np.float64).T, np.zeros(np.shape(start)[::-1]), []
+    for step in range(steps):
+        g = gradient(step, w.T).T
+        buffer = momentum * buffer + g
+        ahead = g + momentum * buffer
+        rows, columns = ahead.shape
+        x = ahead.T if rows > columns else ahead
+        x = x / (np.sqrt(np.trace(x @ x.T)) + 1e-7)
+        for _ in range(5):
+            a = x @ x.T
+            x = 3.4445 * x + (-4.7750 * a + 2.0315 * np.linalg.matrix_power(a, 2)) @ x
+        x = x.T if rows > columns else x
+        w = w - learning_rate * np.sqrt(max(1, rows / columns)) * x
+        path.append(w.T)
     return np.array(path)

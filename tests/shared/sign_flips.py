@@ -24,6 +24,7 @@ class Flip(NamedTuple):
     new: str
     activation: str = ""
     norm: str = "none"
+    term: str = ""  # a field without which the place is not read
 
 
 FLIPS = (
@@ -57,10 +58,18 @@ FLIPS = (
     Flip("gradients.py", "delta = step.weights[:, None] *", "delta = -step.weights[:, None] *"),
     Flip("gradients.py", "grad_w = product(", "grad_w = -product("),
     Flip("gradients.py", "jnp.sum(delta, axis=0)", "-jnp.sum(delta, axis=0)"),
-    Flip("gradients.py", "grad_w + hparams.weight_decay * w", "grad_w - hparams.weight_decay * w"),
+    Flip("gradients.py", "grad_w + weight_decay * w", "grad_w - weight_decay * w"),
     Flip("gradients.py", "product(delta, w.T)", "product(delta, -w.T)"),
     Flip("gradients.py", "below * step.masks[index - 1]", "below * -step.masks[index - 1]"),
     Flip("gradients.py", "delta = below * df(", "delta = below * -df("),
+    Flip("losses.py", "return p * (log_p - jnp", "return -p * (log_p - jnp", term="confidence_penalty"),
+    Flip("losses.py", "return p * (log_p - jnp", "return p * (log_p + jnp", term="confidence_penalty"),
+    Flip("losses.py", "return jax.nn.softmax(logits) - jax", "return -jax.nn.softmax(logits) + jax", term="vat_weight"),
+    Flip("losses.py", "return jax.nn.softmax(logits) - jax", "return jax.nn.softmax(logits) + jax", term="vat_weight"),
+    Flip("gradients.py", "delta = delta + factor", "delta = delta - factor", term="confidence_penalty"),
+    Flip("gradients.py", "delta = factor *", "delta = -factor *", term="vat_weight"),
+    Flip("gradients.py", "(below, params[0].w.T)", "(below, -params[0].w.T)", term="vat_weight"),
+    Flip("gradients.py", "jax.tree.map(jnp.add, grads", "jax.tree.map(jnp.subtract, grads", term="vat_weight"),
 )  # fmt: skip
 
 
@@ -70,10 +79,10 @@ def flipped(flip: Flip, source: str) -> str:
     return source.replace(flip.old, flip.new)
 
 
-def gradcheck_status(folder: Path, norm: str = "none") -> int:
+def gradcheck_status(folder: Path, norm: str = "none", term: str = "") -> int:
     """The exit status of gradcheck with the sources in `folder`."""
     cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    command = [sys.executable, *COMMAND, f"--config.norm={norm}"]
+    command = [sys.executable, *COMMAND, f"--config.norm={norm}", *([f"--config.{term}=0.5"] if term else [])]
     done = subprocess.run(command, cwd=folder, env={**os.environ, **cache}, capture_output=True, text=True, check=False)
     if "Traceback" in done.stderr:
         sys.exit(f"gradcheck broke down instead of judging:\n{done.stderr}")
@@ -93,7 +102,7 @@ def main() -> int:
             target = folder / "mlp_jax" / flip.file
             right = target.read_text()
             target.write_text(flipped(flip, right))
-            status = gradcheck_status(folder, flip.norm)
+            status = gradcheck_status(folder, flip.norm, flip.term)
             target.write_text(right)
             missed += status != 1
             print(f"exit {status}  {flip.file:13}{flip.old}  →  {flip.new}", flush=True)
