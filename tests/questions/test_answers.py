@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from mlp_jax.lanes.population import Member
-from mlp_jax.questions import QUESTIONS, answer_all, best, confusion, generalisation, mnist, samples, symmetry
+from mlp_jax.questions import QUESTIONS, answer_all, best, carried_over, confusion, generalisation, samples, symmetry
 from mlp_jax.questions import sweep as sweep_question
 from mlp_jax.questions.lab import Lab
 from mlp_jax.questions.losses import LOSSES
@@ -196,7 +196,7 @@ def searched(tmp_path, monkeypatch):
             row |= {"train/accuracy": row["metric"] + 0.02, "test/accuracy": row["metric"] - 0.01}
     folder = synthetic.sweep_workdir(tmp_path / "sweep", rows)
     (folder / IMPORTANCE).write_text(json.dumps(synthetic.IMPORTANCE))
-    for module in (sweep_question, best, confusion, generalisation, mnist):
+    for module in (sweep_question, best, confusion, generalisation, carried_over):
         monkeypatch.setattr(module, "swept", lambda lab: folder)
     return folder
 
@@ -250,7 +250,7 @@ def test_the_three_best_are_carried_over_and_tested_once_a_network(answer_of, se
                 return rows_of([0.5, accuracy])
         return [*rows_of([0.1]), {"val/accuracy": 0.1, "seconds": 1.0, "diverged": True}]
 
-    answer = answer_of("mnist", figures)
+    answer = answer_of("carried_over", figures)
     assert [row["others test accuracy"] for row in answer.table] == [pytest.approx(0.96), None, pytest.approx(0.90)]
     assert answer.table[1]["sd of accuracy"] is None
     assert "reach 90.00 % to 96.00 % on the test images of others" in answer.sentences[0]

@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from mlp_jax.questions import batches, best, confusion, generalisation, gradients, losses, mnist, samples, symmetry
+from mlp_jax.questions import (
+    batches,
+    best,
+    carried_over,
+    confusion,
+    generalisation,
+    gradients,
+    losses,
+    samples,
+    symmetry,
+)
 from mlp_jax.questions import sweep as sweep_question
 from mlp_jax.questions.compare import compare, listed, mean_sd, race, versus
 
@@ -149,6 +159,8 @@ def test_what_a_sweep_says_follows_its_numbers(shares, correlation, words):
 
 
 def test_the_three_configurations_on_either_dataset():
-    said = mnist.level({"first": 0.88, "second": 0.86}, {"first": [0.97, 0.99], "second": [0.96, 0.96]}, "F", "M")
+    said = carried_over.level(
+        {"first": 0.88, "second": 0.86}, {"first": [0.97, 0.99], "second": [0.96, 0.96]}, "F", "M"
+    )
     assert "(86.00 % to 88.00 % on its validation images) reach 96.00 % to 98.00 % on the test images of M" in said
-    assert mnist.level({"first": 0.8}, {}, "A", "B") == "None of the configurations could be trained on B."
+    assert carried_over.level({"first": 0.8}, {}, "A", "B") == "None of the configurations could be trained on B."

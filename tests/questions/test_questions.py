@@ -191,7 +191,7 @@ def test_data_that_cannot_be_loaded_leaves_no_workdir(name, config_for, tmp_path
     """The fallback stands for the other dataset, which the last of these questions would ask for first."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty"):
-        answer_all.run(config_for("samples", "mnist", **{name: str(tmp_path / "empty")}), tmp_path / "set")
+        answer_all.run(config_for("samples", "carried_over", **{name: str(tmp_path / "empty")}), tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
