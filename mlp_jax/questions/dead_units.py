@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,13 +27,13 @@ EDGES = {
     "relu": np.array([0, np.nextafter(0, 1), *np.logspace(-2, 3, 46)]),
     "tanh": np.array([-1, *np.linspace(-0.99, 0.99, 46), np.nextafter(1, 2)]),
 }
-TICKS: dict[str, Sequence[float]] = {"relu": (0, 0.01, 1, 100), "tanh": (-1, 0, 1)}
+TICKS: dict[str, Sequence[float]] = {"relu": (0, 0.1, 1, 10, 100), "tanh": (-1, 0, 1)}
 STUCK = {"relu": "exactly 0", "tanh": "beyond ±0.99"}
 
 
 def answer(lab: Lab) -> Answer:
     """The share of units whose slope is exactly 0 on every validation image, after every epoch."""
-    fields = {
+    fields: dict[str, dict[str, Any]] = {
         f"{spoken(activation)}, {spoken(optimizer)}": {
             "activation": activation, "optimizer": optimizer, "learning_rate": RATE, "probes": True,
         }
@@ -77,7 +78,7 @@ def answer(lab: Lab) -> Answer:
         )
         sentences.append(versus(f"Accuracy with {spoken(optimizer)}", "ReLU", reached[relu], "tanh", reached[tanh]))
     sentences += [
-        change(f"With {name}", STUCK[fields[name]["activation"]], values[:, 0], values[:, -1])
+        change(f"With {name}", STUCK[fields[name]["activation"]], list(values[:, 0]), list(values[:, -1]))
         for name, values in stuck.items()
     ]
     return Answer([*sentences, *diverged(runs)], pictures, table)
@@ -126,12 +127,13 @@ def stuck_shares(found: np.ndarray, activation: str) -> np.ndarray:
 
 def _ridges(name: str, found: np.ndarray, activation: str) -> list[plots.Ridge]:
     edges, ticks = EDGES[activation], TICKS[activation]
-    places = {float(np.searchsorted(edges, tick)): f"{tick:g}" for tick in ticks}
+    places = {float(np.interp(tick, edges, range(len(edges)))) or 0.5: f"{tick:g}" for tick in ticks}
     charts = []
     for layer in range(found.shape[2]):
         stuck = stuck_shares(found[:, :, layer : layer + 1], activation).mean(axis=0)
-        notes = [f"{100 * share:.0f} % {STUCK[activation]}" for share in stuck]
-        charts.append(plots.Ridge(f"{name}, layer {layer + 1}", found[:, :, layer].mean(axis=0), notes, places))
+        notes = [f"{100 * share:.0f} %" for share in stuck]
+        title = f"{name}, layer {layer + 1}; % {STUCK[activation]}"
+        charts.append(plots.Ridge(title, found[:, :, layer].mean(axis=0), notes, places))
     return charts
 
 

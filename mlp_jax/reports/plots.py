@@ -463,7 +463,7 @@ def columns(names: Sequence[str], parts: Mapping[str, np.ndarray], path: str | P
 
 
 class Ridge(NamedTuple):
-    """A chart of `ridges`: shares (rows, bins) between edges at 0, 1, 2 …, a text a row, and texts on the x axis."""
+    """A chart of `ridges`: shares (rows, bins), a text beside each row, and texts on the x axis, a unit a bin."""
 
     title: str
     shares: np.ndarray
@@ -480,12 +480,11 @@ def ridges(panels: Sequence[Ridge], across: int, xlabel: str, path: str | Path) 
         heights = 0.9 * heights / max(heights.max(), 1e-9)
         for place, (row, text) in enumerate(zip(heights, panel.notes, strict=True), 1):
             axes.fill_between(range(len(row) + 1), place, place - np.append(row, 0), step="post", color=BLUE, lw=0)
-            put_text(axes, 0.99, place - 0.42, text, 9, MUTED, transform=axes.get_yaxis_transform(), ha="right")
+            put_text(axes, 1.02, place - 0.1, text, 9.5, MUTED, transform=axes.get_yaxis_transform(), ha="left")
         dress(axes, xlabel if panel in panels[-across:] else "", "epoch" if axes in every[::across] else "", grid="x")
-        heading(axes, panel.title, 11, 6)
-        axes.set(xlim=(0, heights.shape[1]), ylim=(len(heights) + 0.1, 0))
+        heading(axes, panel.title, 10.5, 6)
+        axes.set(xlim=(0, heights.shape[1]), ylim=(len(heights) + 0.1, 0), yticks=range(1, len(heights) + 1))
         axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
-        whole_numbers(axes.yaxis)
     save(figure, path)
 
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from mlp_jax.lanes.population import Member
-from mlp_jax.questions import QUESTIONS, answer_all, best, carried_over, confusion, generalisation, samples, symmetry
+from mlp_jax.questions import QUESTIONS, answer_all, best, carried_over, confusion, generalisation, symmetry
 from mlp_jax.questions import sweep as sweep_question
 from mlp_jax.questions.lab import Lab
 from mlp_jax.questions.losses import LOSSES
@@ -319,11 +319,13 @@ def test_a_set_is_answered_once_and_begun_anew_on_demand(config_for, section, tm
     report = answer_all.run(config_for("samples"), folder)
     assert asked == [1, 5]
     found = section(folder, "samples")
-    assert found["sentences"][0] == "Each of the 10 classes has 20 training images."
-    assert [row["images"] for row in found["table"]] == [20] * 10
-    assert "samples (0 s): Each of the 10 classes" in capsys.readouterr().out
+    assert found["sentences"][0] == "The 200 training images are balanced: 20 of each of the 10 classes."
+    assert [row["trained on"] + row["held out"] for row in found["table"]] == [20] * 10
+    assert sum(row["held out"] for row in found["table"]) == 20
+    assert "samples (0 s): The 200 training images are" in capsys.readouterr().out
     text = report.read_text()
-    assert "Budget quick: 2 seeds for every band, 2 epochs, 3 trials" in text
+    assert '<h2 id="s1">2.1 The data</h2>' in text
+    assert "Edition 2026. Budget quick: 2 seeds for every band, 2 epochs, 3 trials" in text
     assert "trains on 180 examples of patterns; 20 are held out" in text
 
     (folder / "lanes").mkdir()
@@ -335,10 +337,6 @@ def test_a_set_is_answered_once_and_begun_anew_on_demand(config_for, section, tm
     answer_all.run(config_for("samples", budget="full", resume="never"), folder)
     assert asked == [1, 5] * 3
     assert not (folder / "lanes").exists()
-
-
-def test_classes_of_different_sizes_are_counted_from_the_smallest_to_the_largest():
-    assert samples._count([5, 1200, 7]) == "The 3 classes have from 5 to 1,200 training images."
 
 
 def test_every_question_has_an_answer_of_its_own():
