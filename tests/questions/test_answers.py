@@ -347,7 +347,7 @@ def test_a_set_is_answered_once_and_begun_anew_on_demand(config_for, section, tm
     assert found["sentences"][0] == "The 200 training images are balanced: 20 of each of the 10 classes."
     assert [row["trained on"] + row["held out"] for row in found["table"]] == [20] * 10
     assert sum(row["held out"] for row in found["table"]) == 20
-    assert "samples (0 s): The 200 training images are" in capsys.readouterr().out
+    assert "s): The 200 training images are balanced" in capsys.readouterr().out
     text = report.read_text()
     assert '<h2 id="s1">2.1 The data</h2>' in text
     assert "Edition 2026. Budget quick: 2 seeds for every band, 2 epochs, 3 trials" in text
