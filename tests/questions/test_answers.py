@@ -173,6 +173,7 @@ def test_the_race_is_run_to_the_first_epoch_and_to_the_best(answer_of, drawn):
     last = {"sgd": 0.8, "momentum": 0.82, "nesterov": 0.84, "rmsprop": 0.86, "adam": 0.9, "nadam": 0.88}
 
     def figures(config):
+        assert config.num_epochs == 5  # with any budget: the assignment asks for the first five
         if config.optimizer == "sgd" and config.seed == 1:
             return [*rows_of([0.5]), {"val/accuracy": 0.4, "train/loss": None, "seconds": 1.0, "diverged": True}]
         return rows_of([0.7 if config.optimizer == "nadam" else 0.5, last[config.optimizer]])

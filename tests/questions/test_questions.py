@@ -131,6 +131,8 @@ def by_hand(lab, members):
         for number, layer in enumerate(member.lane.state.params[:-1]):
             values = np.maximum(values @ np.float64(layer.w) + np.float64(layer.b), 0)
             assert 0.1 < np.mean(values == 0) == found[seed, -1, number, 0] < 0.9
+            below = np.mean(values < dead_units.EDGES["relu"][18])
+            np.testing.assert_allclose(found[seed, -1, number, :18].sum(), below)
             np.testing.assert_allclose(found[seed, -1, number].sum(), 1)
 
 
@@ -224,18 +226,18 @@ def test_a_set_takes_another_edition_only_on_the_same_data(tmp_path):
 
 def test_another_edition_has_another_order_and_answers_nothing_again(config_for, tmp_path, monkeypatch):
     asked = []
-    for name in ("samples", "losses", "batches"):
+    for name in ("samples", "losses", "optimizers"):
         said = Answer([f"Of {name}."], [], [{"a": 1}])
         question = SimpleNamespace(TITLE=name, QUESTION="", answer=lambda _, said=said: asked.append(said) or said)
         monkeypatch.setitem(sys.modules, f"mlp_jax.questions.{name}", question)
 
     def heads(edition):
-        page = answer_all.run(config_for("batches", "losses", "samples", edition=edition), tmp_path).read_text()
+        page = answer_all.run(config_for("losses", "optimizers", "samples", edition=edition), tmp_path).read_text()
         return re.findall("<h2[^>]*>(.*?)</h2>", page)
 
-    assert heads(2026) == ["2.1 samples", "2.6 losses", "batches", "How it was made"]
-    assert heads(2025) == ["Q1 samples", "Q8 losses", "batches", "How it was made"]
-    assert [said.sentences for said in asked] == [["Of samples."], ["Of losses."], ["Of batches."]]
+    assert heads(2026) == ["2.1 samples", "2.3 optimizers", "2.6 losses", "How it was made"]
+    assert heads(2025) == ["Q1 samples", "Q8 losses", "optimizers", "How it was made"]
+    assert [said.sentences for said in asked] == [["Of samples."], ["Of optimizers."], ["Of losses."]]
 
 
 @pytest.mark.parametrize(
