@@ -24,7 +24,13 @@ def answer(lab: Lab) -> Answer:
     means = np.array([data.train_images[data.train_labels == c].mean(axis=0) for c in classes]) / data.scale
     parts = ("trained on", "held out")
     counts = [np.bincount(data.train_labels[rows], minlength=len(classes)) for rows in lab.split(lab.base)]
-    plots.columns(data.class_names, dict(zip(parts, counts, strict=True)), folder / "classes.png", "images")
+    plots.columns(
+        data.class_names,
+        dict(zip(parts, counts, strict=True)),
+        folder / "classes.png",
+        "images",
+        "How many of each class",
+    )
     table = [
         {"class": name, **dict(zip(parts, map(int, both), strict=True)), "mean brightness": float(image.mean())}
         for name, both, image in zip(data.class_names, zip(*counts, strict=True), means, strict=True)

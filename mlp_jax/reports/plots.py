@@ -448,7 +448,9 @@ def bars(
     save(figure, path)
 
 
-def columns(names: Sequence[str], parts: Mapping[str, np.ndarray], path: str | Path, label: str) -> None:
+def columns(
+    names: Sequence[str], parts: Mapping[str, np.ndarray], path: str | Path, label: str, title: str = ""
+) -> None:
     """Counts of every class as columns from 0, the second part on top of the first."""
     figure, (axes,) = new_figure(max(6.4, 0.9 * len(names) + 1.6), 4.4)
     below = np.zeros(len(names))
@@ -456,7 +458,7 @@ def columns(names: Sequence[str], parts: Mapping[str, np.ndarray], path: str | P
         axes.bar(range(len(names)), counts, 0.7, below, color=color, label=plain(part))
         below = below + counts
     axes.axhline(below.mean(), color=INK, linewidth=1.2, linestyle=DASHED, label="even share")
-    dress(axes, "", label)
+    dress(axes, "", label, title)
     _name_ticks(axes, names)
     legend(figure, 10.5, loc="outside lower center", ncols=len(parts) + 1)
     save(figure, path)

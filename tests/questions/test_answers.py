@@ -340,7 +340,7 @@ def test_a_set_is_answered_once_and_begun_anew_on_demand(config_for, section, tm
         Image.new("RGB", (4, 4)).save(path)
 
     monkeypatch.setattr(plots, "samples", samples_of)
-    monkeypatch.setattr(plots, "columns", lambda names, parts, path, label: Image.new("RGB", (4, 4)).save(path))
+    monkeypatch.setattr(plots, "columns", lambda names, parts, path, *texts: Image.new("RGB", (4, 4)).save(path))
     folder = tmp_path / "set"
     report = answer_all.run(config_for("samples"), folder)
     assert asked == [1, 5]
