@@ -28,7 +28,7 @@ EDGES = {
     "tanh": np.array([-1, *np.linspace(-0.99, 0.99, 46), np.nextafter(1, 2)]),
 }
 TICKS: dict[str, Sequence[float]] = {"relu": (0, 0.1, 1, 10, 100), "tanh": (-1, 0, 1)}
-STUCK = {"relu": "exactly 0", "tanh": "beyond ±0.99"}
+FLAT = {"relu": "exactly 0", "tanh": "beyond ±0.99"}
 
 
 def answer(lab: Lab) -> Answer:
@@ -49,7 +49,7 @@ def answer(lab: Lab) -> Answer:
         plots.Panel(curves(runs), "epoch", "validation accuracy", "What it costs", percent=True),
     ]  # fmt: skip
     spreads = distributions(lab, runs)
-    stuck = {name: stuck_shares(found, fields[name]["activation"]) for name, found in spreads.items()}
+    flat = {name: flat_shares(found, fields[name]["activation"]) for name, found in spreads.items()}
     pictures = [lab.draw("dead_units", panels)]
     for optimizer in OPTIMIZERS:
         path = lab.pictures("dead_units") / f"activations_{optimizer}.png"
@@ -61,15 +61,15 @@ def answer(lab: Lab) -> Answer:
     table = [
         {"activation": spoken(fields[name]["activation"]), "optimizer": spoken(fields[name]["optimizer"]),
          "dead units": f"{100 * np.mean(last[name]):.2f} %",
-         "stuck activations": f"{100 * np.mean(stuck[name][:, -1]):.2f} %", **row(members)}
+         "flat activations": f"{100 * np.mean(flat[name][:, -1]):.2f} %", **row(members)}
         for name, members in runs.items()
     ]  # fmt: skip
     sentences = [
         f"Hidden layers of {listed(list(map(str, lab.base.hidden_sizes)))} units, {spoken(lab.base.init)} weights, "
         f"batches of {lab.base.batch_size}; a unit counts as dead whose slope is exactly 0 on every validation image "
         "(a ReLU that is never on, a tanh that float32 cannot tell from ±1). Activations are those of "
-        f"{IMAGES:,} held-out images after every epoch; stuck are those of the last hidden layer that are exactly 0 "
-        "(ReLU) or beyond ±0.99 (tanh).",
+        f"{IMAGES:,} held-out images after every epoch; flat are those of the last hidden layer whose slope is 0 (a "
+        "ReLU at exactly 0) or below 0.02 (a tanh beyond ±0.99).",
     ]
     for optimizer in OPTIMIZERS:
         relu, tanh = (f"{spoken(a)}, {spoken(optimizer)}" for a in ACTIVATIONS)
@@ -78,8 +78,8 @@ def answer(lab: Lab) -> Answer:
         )
         sentences.append(versus(f"Accuracy with {spoken(optimizer)}", "ReLU", reached[relu], "tanh", reached[tanh]))
     sentences += [
-        change(f"With {name}", STUCK[fields[name]["activation"]], list(values[:, 0]), list(values[:, -1]))
-        for name, values in stuck.items()
+        change(f"With {name}", FLAT[fields[name]["activation"]], list(values[:, 0]), list(values[:, -1]))
+        for name, values in flat.items()
     ]
     return Answer([*sentences, *diverged(runs)], pictures, table)
 
@@ -119,8 +119,8 @@ def shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.bincount(places, minlength=len(edges) - 1) / values.size
 
 
-def stuck_shares(found: np.ndarray, activation: str) -> np.ndarray:
-    """Of the last layer's activations the share without slope, (seeds, epochs); all once a network has diverged."""
+def flat_shares(found: np.ndarray, activation: str) -> np.ndarray:
+    """The flat share of the last layer's activations, (seeds, epochs); all of them once a network has diverged."""
     ends = [0] if activation == "relu" else [0, -1]
     return np.nan_to_num(found[:, :, -1, ends].sum(axis=-1), nan=1.0)
 
@@ -130,19 +130,20 @@ def _ridges(name: str, found: np.ndarray, activation: str) -> list[plots.Ridge]:
     places = {float(np.interp(tick, edges, range(len(edges)))) or 0.5: f"{tick:g}" for tick in ticks}
     charts = []
     for layer in range(found.shape[2]):
-        stuck = stuck_shares(found[:, :, layer : layer + 1], activation).mean(axis=0)
-        notes = [f"{100 * share:.0f} %" for share in stuck]
-        title = f"{name}, layer {layer + 1}; % {STUCK[activation]}"
-        charts.append(plots.Ridge(title, found[:, :, layer].mean(axis=0), notes, places))
+        flat = flat_shares(found[:, :, layer : layer + 1], activation).mean(axis=0)
+        notes = [f"{100 * share:.0f} %" for share in flat]
+        title = f"{name}, layer {layer + 1}; % {FLAT[activation]}"
+        means = np.ma.masked_invalid(found[:, :, layer]).mean(axis=0).filled(0)  # of the seeds that still train
+        charts.append(plots.Ridge(title, means, notes, places))
     return charts
 
 
-def change(what: str, stuck: str, first: Sample, last: Sample) -> str:
-    """How the share of stuck activations changes from the first epoch to the last."""
+def change(what: str, flat: str, first: Sample, last: Sample) -> str:
+    """How the share of activations that are flat changes from the first epoch to the last."""
     found = compare(last, first)
     by = f"by {points(found.difference)}"
     words = {-1: f"fewer {by}", 0: "no difference beyond two standard errors", 1: f"more {by}"}
     return (
-        f"{what} {mean_sd(first)} of the last hidden layer's activations are {stuck} after the first epoch and "
+        f"{what} {mean_sd(first)} of the last hidden layer's activations are {flat} after the first epoch and "
         f"{mean_sd(last)} after the last, {words[found.sign]}."
     )

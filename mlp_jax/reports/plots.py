@@ -478,7 +478,7 @@ def ridges(panels: Sequence[Ridge], across: int, xlabel: str, path: str | Path) 
     down, most = -(-len(panels) // across), max(len(panel.shares) for panel in panels)
     figure, every = new_figure(11.2, (0.42 * most + 1.3) * down, across, down)
     for axes, panel in zip(every, panels, strict=True):
-        heights = np.sqrt(np.nan_to_num(panel.shares))
+        heights = np.sqrt(panel.shares)
         heights = 0.9 * heights / max(heights.max(), 1e-9)
         for place, (row, text) in enumerate(zip(heights, panel.notes, strict=True), 1):
             axes.fill_between(range(len(row) + 1), place, place - np.append(row, 0), step="post", color=BLUE, lw=0)

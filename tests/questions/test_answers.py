@@ -105,7 +105,7 @@ def test_dead_units_are_a_share_of_all_layers_and_all_where_the_weights_are_not_
     assert "with SGD: ReLU (43.75 ± 0.00 %) is above tanh (0.00 ± 0.00 %) by 43.75 points" in answer.sentences[1]
     assert "Accuracy with Adam: tanh (80.00 ± 0.00 %) is above ReLU (40.00 ± 0.00 %)" in answer.sentences[4]
     np.testing.assert_allclose(drawn[0].groups["ReLU, SGD"][1], np.full((2, 2), 0.4375))
-    assert [row["stuck activations"] for row in answer.table] == ["75.00 %", "50.00 %", "25.00 %", "50.00 %"]
+    assert [row["flat activations"] for row in answer.table] == ["75.00 %", "50.00 %", "25.00 %", "50.00 %"]
     said = dict(zip(found, answer.sentences[5:9], strict=True))
     assert said["ReLU, SGD"] == (
         "With ReLU, SGD 50.00 ± 0.00 % of the last hidden layer's activations are exactly 0 after the first epoch and "
@@ -116,8 +116,8 @@ def test_dead_units_are_a_share_of_all_layers_and_all_where_the_weights_are_not_
     assert said["tanh, Adam"].endswith("no difference beyond two standard errors.")
     sgd, adam = drawn[2:]
     assert [ridge.title for ridge in sgd] == [
-        f"{name}, layer {layer}; % {stuck}"
-        for name, stuck in (("ReLU, SGD", "exactly 0"), ("tanh, SGD", "beyond ±0.99"))
+        f"{name}, layer {layer}; % {flat}"
+        for name, flat in (("ReLU, SGD", "exactly 0"), ("tanh, SGD", "beyond ±0.99"))
         for layer in (1, 2)
     ]
     assert [ridge.notes for ridge in adam] == [["0 %", "0 %"], ["50 %", "25 %"], ["0 %", "0 %"], ["50 %", "50 %"]]

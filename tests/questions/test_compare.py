@@ -145,11 +145,11 @@ def test_activations_are_counted_in_the_bin_that_holds_them():
         found = dead_units.shares(values, edges)
         each = [np.mean((low <= values) & (values < high)) for low, high in pairwise(edges)]
         np.testing.assert_allclose(found, each)
-        stuck = np.mean(values == 0 if activation == "relu" else np.abs(values) >= 0.99)
+        flat = np.mean(values == 0 if activation == "relu" else np.abs(values) >= 0.99)
         last = np.stack([np.full_like(found, np.nan), found])[None, None]
-        assert 0 < stuck < 1
-        np.testing.assert_allclose(dead_units.stuck_shares(last, activation), stuck)
-        np.testing.assert_allclose(dead_units.stuck_shares(last[:, :, :1], activation), 1)  # it has diverged
+        assert 0 < flat < 1
+        np.testing.assert_allclose(dead_units.flat_shares(last, activation), flat)
+        np.testing.assert_allclose(dead_units.flat_shares(last[:, :, :1], activation), 1)  # it has diverged
     assert dead_units.shares(np.array([1e9]), dead_units.EDGES["relu"])[-1] == 1
 
 

@@ -245,7 +245,7 @@ def test_columns_begin_at_0_and_stand_on_top_of_each_other(figure_of):
 
 
 def test_a_ridge_rises_above_its_epoch_by_the_root_of_its_share(figure_of):
-    found = Ridge("layer 1", np.array([[0.64, 0.36], [0.0, 1.0], [np.nan, np.nan]]), ["a", "b", "c"], {0: "0"})
+    found = Ridge("layer 1", np.array([[0.64, 0.36], [0.0, 1.0], [0.0, 0.0]]), ["a", "b", "c"], {0: "0"})
     axes = figure_of(plots.ridges, [found], 1, "activation").axes[0]
     tops = [np.ptp(area.get_paths()[0].vertices[:, 1]) for area in axes.collections]
     np.testing.assert_allclose(tops, [0.9 * 0.8, 0.9, 0])
