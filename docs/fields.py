@@ -22,7 +22,8 @@ LEAD = """# Every field of a config
 Written by `python docs/fields.py` from [mlp_jax/runs/defaults.py](../mlp_jax/runs/defaults.py), which declares each
 field with its unit and the reason for its default. A field is given as `--config.FIELD=VALUE`, in Python as
 `mlp_jax.train(FIELD=VALUE)`; a tuple as `128,64`. The mathematics behind them: [mathematics.md](mathematics.md).
-A sweep's config has `sweep` and `storage` besides, a set of experiments `experiments` and `budget`.
+A sweep's config has `sweep` and `storage` besides, a set of experiments `experiments`, `budget` (`quick`
+or `full`) and `edition` (2026 or 2025).
 """
 
 

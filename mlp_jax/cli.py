@@ -192,6 +192,9 @@ def resolve(options: Options) -> ConfigDict:
         start = configs.from_json(stored)
         start.resume = defaults.get_config().resume  # the stored one was meant for an earlier start
     config = _overridden(options, start)
+    given = {configs.own_path(path, config) for path, _ in options.overrides}
+    if "edition" in given and "dataset" not in given:
+        questions.choose_dataset(config)
     configs.validate(config)
     questions.validate(config)
     if resumes and options.mode == "train" and config.resume != "never":

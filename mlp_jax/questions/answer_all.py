@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from mlp_jax.data.datasets import Dataset
 from mlp_jax.errors import as_flags
 from mlp_jax.files import workdir
-from mlp_jax.questions import BUDGETS, QUESTIONS, get_config, validate
+from mlp_jax.questions import BUDGETS, EDITIONS, get_config, validate
 from mlp_jax.questions.lab import KEPT, Lab, called, digest
 from mlp_jax.reports.run import Section, write_questions_report
 from mlp_jax.runs.config import checked, fingerprint
@@ -39,7 +39,7 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> Pat
     validate(config)
     lab = Lab(config, folder, dataset)
     check_against(config, lab.dataset)
-    if "mnist" in config.experiments:
+    if "carried_over" in config.experiments:
         lab.other_dataset()  # that it cannot be loaded is said before anything is written
     workdir.create(folder)
     with workdir.lock(folder):
@@ -48,7 +48,7 @@ def run(config: ConfigDict, folder: Path, dataset: Dataset | None = None) -> Pat
                 shutil.rmtree(path, ignore_errors=True)
         write_config(config, folder)
         write_card(folder, lab.dataset)
-        for name in dict.fromkeys(config.experiments):
+        for name in (name for name in EDITIONS[config.edition].order if name in config.experiments):
             _answer(lab, name)
             write(config, folder, describe())
     return folder / "report.html"
@@ -90,16 +90,17 @@ def _section(folder: Path, name: str) -> Path:
 
 def command(config: ConfigDict, name: str) -> str:
     """The command that answers this question alone: its config file, and every field that differs from it."""
-    usual = get_config()
+    usual = get_config(config.edition)
+    usual.edition = get_config().edition
     kept = {field: value for field, value in config.items() if value != usual.get(field)}
     given = {"experiments": name} | {f: kept[f] for f in kept if f not in ("experiments", "data_dir", "resume")}
     return shlex.join(["python", "main.py", "--config=configs/assignment.py", *as_flags(given)])
 
 
 def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = None) -> Path:
-    """report.html from the answers in the folder that belong to this config, in the order of the questions."""
-    made_of, budget = _made_of(config, folder), BUDGETS[config.budget]
-    found = {name: workdir.read_if_there(_section(folder, name)) for name in QUESTIONS}
+    """report.html from the answers in the folder that belong to this config, in the edition's order and numbers."""
+    made_of, budget, edition = _made_of(config, folder), BUDGETS[config.budget], EDITIONS[config.edition]
+    found = {name: workdir.read_if_there(_section(folder, name)) for name in edition.order}
     answers = {name: answer for name, answer in found.items() if answer.get("made_of") == made_of}
     sections = [
         Section(
@@ -110,12 +111,14 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
             [folder / picture for picture in answer["pictures"]],
             [{name: row[name] for name in answer["columns"]} for row in answer["table"]],
             answer.get("links", ()),
+            edition.numbers.get(name, ""),
         )
-        for answer in answers.values()
+        for name, answer in answers.items()
     ]
     if machine:
         workdir.write_json(folder / MACHINE, machine)
     facts = {
+        "edition": config.edition,
         "budget": config.budget,
         "seeds of a band": budget.seeds,
         "epochs of a run": budget.epochs,
@@ -128,13 +131,14 @@ def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = 
 
 
 def _lead(config: ConfigDict, folder: Path) -> str:
-    data, budget = read_card(folder), BUDGETS[config.budget]
+    data, budget, note = read_card(folder), BUDGETS[config.budget], EDITIONS[config.edition].note
     examples = data["train_examples"]
     held_out = round(config.val_fraction * examples)
     wanted = f" ({called(config.dataset)} could not be loaded)" if config.dataset != data["dataset"] else ""
     return (
-        f"Budget {config.budget}: {budget.seeds} seeds for every band, {budget.epochs} epochs, {budget.trials} trials "
-        f"in the sweep. Every network trains on {examples - held_out:,} examples of {called(data['dataset'])}{wanted}; "
-        f"{held_out:,} are held out, and everything is chosen on them. Bands and ± are standard deviations over the "
-        "seeds; a difference within two standard errors is called none. The sentences are computed from these runs."
+        f"Edition {config.edition}. Budget {config.budget}: {budget.seeds} seeds for every band, {budget.epochs} "
+        f"epochs, {budget.trials} trials in the sweep. Every network trains on {examples - held_out:,} examples of "
+        f"{called(data['dataset'])}{wanted}; {held_out:,} are held out, and everything is chosen on them. Bands and ± "
+        "are standard deviations over the seeds; a difference within two standard errors is called none. The sentences "
+        "are computed from these runs." + (f" {note}" if note else "")
     )

@@ -1,7 +1,7 @@
 """What every question needs: named runs over seeds, trained as one population, each kept so that none is done twice."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -10,10 +10,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mlp_jax.data.arrays import Dataset
-from mlp_jax.data.datasets import load, load_test
+from mlp_jax.data.datasets import load, load_test, split
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import log_run
+from mlp_jax.hparams import Static
 from mlp_jax.lanes.evaluation import evaluate_on
 from mlp_jax.lanes.placement import Placement
 from mlp_jax.lanes.population import Member, Population
@@ -26,7 +27,7 @@ from mlp_jax.runs.run import load_for
 from mlp_jax.runs.seeds import keep, restore
 from mlp_jax.runs.signals import interrupted, signals
 from mlp_jax.sweeps.sweep import trial_config
-from mlp_jax.training import Data
+from mlp_jax.training import Data, host_generator, make_keys
 
 KEPT = "lanes"  # the folder of finished networks, a sub-folder each
 DIVERGED = "diverged.json"  # in it the records of one that diverged
@@ -106,15 +107,32 @@ class Lab:
                     raise interrupted(stopped[0], self.folder)
         return {name: [members[path] for path in paths] for name, paths in wanted.items()}
 
+    def again(self, members: Sequence[Member]) -> Iterator[list[Member]]:
+        """The networks trained once more, bit for bit: all of them after each epoch, for what only their last kept."""
+        members = [Member(member.config) for member in members]
+        for epoch in range(1, max(member.config.num_epochs for member in members) + 1):
+            for index, member in self._population(self.dataset).train(members, until=epoch):
+                members[index] = member
+            yield list(members)
+
+    def split(self, config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
+        """The rows that a network of this config trains on, and those that it is validated on."""
+        generator = host_generator(make_keys(config.seed).split)
+        return split(self.dataset.train_labels, config.val_fraction, config.stratified, generator)
+
     def test(self, member: Member, dataset: Dataset) -> float:
         """Test accuracy of a network's best parameters by validation; the test set is read once for each network."""
         path = self.kept(member.config, dataset) / "test.json"
         if not path.exists():
-            static = self._population(dataset).static(member.config)
+            static = self.static(member.config, dataset)
             assert member.lane is not None
             tested = evaluate_on(static, member.lane.best.params, *load_test(dataset), dataset.scale)
             workdir.write_json(path, {"accuracy": tested.accuracy, "loss": tested.loss})
         return workdir.read_json(path)["accuracy"]
+
+    def static(self, config: ConfigDict, dataset: Dataset | None = None) -> Static:
+        """The half of a config that is compiled in."""
+        return self._population(dataset or self.dataset).static(config)
 
     def _population(self, dataset: Dataset) -> Population:
         if dataset.fingerprint not in self._populations:

@@ -7,10 +7,10 @@ from mlp_jax.reports.html import spoken
 from mlp_jax.sweeps.sweep import trial_config
 
 TITLE = "An optimizer race"
-QUESTION = "Which of the six optimizers is fastest, on the same network and the same seeds?"
+QUESTION = "Which of the six optimizers is fastest over the first five epochs, on the same network and the same seeds?"
 # The learning rate of each in configs/NAME.py, where it was chosen on validation.
 RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "rmsprop": 5e-4, "adam": 1e-3, "nadam": 1e-3}
-NET = {"hidden_sizes": (128, 128, 128), "activation": "relu"}
+NET = {"hidden_sizes": (128, 128, 128), "activation": "relu", "num_epochs": 5}
 
 
 def answer(lab: Lab) -> Answer:

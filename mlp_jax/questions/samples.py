@@ -1,5 +1,6 @@
-"""What the classes look like: one and five images of each, and whose mean images lie nearest to each other."""
+"""What the classes look like, one and five images of each, how many there are, and whose mean images lie nearest."""
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -9,11 +10,11 @@ from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.reports import plots
 
 TITLE = "The data"
-QUESTION = "What do the images of every class look like?"
+QUESTION = "What do the images of every class look like, and are there as many of each?"
 
 
 def answer(lab: Lab) -> Answer:
-    """Pictures of one and of five training images a class."""
+    """Pictures of one and of five training images a class, and of their numbers; the test set stays closed."""
     data = lab.dataset
     folder = lab.pictures("samples")
     for count in (1, 5):
@@ -21,19 +22,45 @@ def answer(lab: Lab) -> Answer:
         plots.samples(data.train_images, data.train_labels, data.class_names, data.image_shape, path, count)
     classes = range(len(data.class_names))
     means = np.array([data.train_images[data.train_labels == c].mean(axis=0) for c in classes]) / data.scale
-    counts = [int(np.sum(data.train_labels == c)) for c in classes]
+    parts = ("trained on", "held out")
+    counts = [np.bincount(data.train_labels[rows], minlength=len(classes)) for rows in lab.split(lab.base)]
+    plots.columns(
+        data.class_names,
+        dict(zip(parts, counts, strict=True)),
+        folder / "classes.png",
+        "images",
+        "How many of each class",
+    )
     table = [
-        {"class": name, "images": count, "mean brightness": float(image.mean())}
-        for name, count, image in zip(data.class_names, counts, means, strict=True)
+        {"class": name, **dict(zip(parts, map(int, both), strict=True)), "mean brightness": float(image.mean())}
+        for name, both, image in zip(data.class_names, zip(*counts, strict=True), means, strict=True)
     ]
-    pictures = [folder / f"samples_{count}.png" for count in (1, 5)]
-    return Answer([_count(counts), distances(data.class_names, means)], pictures, table)
+    sentences = [
+        balance("training images", data.class_names, counts[0] + counts[1]),
+        balance(f"images held out by seed {lab.base.seed}", data.class_names, counts[1]),
+        distances(data.class_names, means),
+    ]
+    pictures = [folder / f"{name}.png" for name in ("samples_1", "samples_5", "classes")]
+    return Answer(sentences, pictures, table)
 
 
-def _count(counts: Sequence[int]) -> str:
-    if min(counts) == max(counts):
-        return f"Each of the {len(counts)} classes has {counts[0]:,} training images."
-    return f"The {len(counts)} classes have from {min(counts):,} to {max(counts):,} training images."
+def balance(what: str, names: Sequence[str], counts: np.ndarray) -> str:
+    """Whether the classes are equally frequent, and which is farthest from its even share n/k.
+
+    Chance alone leaves χ² = Σ(count − n/k)²/(n/k) at k − 1, with a standard deviation of √(2(k − 1)).
+    """
+    total, classes = int(counts.sum()), len(counts)
+    even = total / classes
+    if counts.min() == counts.max():
+        return f"The {total:,} {what} are balanced: {counts[0]:,} of each of the {classes} classes."
+    far = int(np.abs(counts - even).argmax())
+    beyond = float(np.sum((counts - even) ** 2) / even) > classes - 1 + 2 * math.sqrt(2 * (classes - 1))
+    verdict = "not balanced" if beyond else "as balanced as chance leaves them"
+    side = "more" if counts[far] > even else "fewer"
+    return (
+        f"The {total:,} {what} are {verdict}, {counts.min():,} to {counts.max():,} a class; farthest from "
+        f"an even share is {names[far]}, with {100 * abs(counts[far] / even - 1):.1f} % {side} ({counts[far]:,})."
+    )
 
 
 def distances(names: Sequence[str], means: np.ndarray) -> str:

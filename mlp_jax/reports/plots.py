@@ -416,6 +416,15 @@ def lines(panels: Sequence[Panel], path: str | Path) -> None:
     save(figure, path)
 
 
+def _name_ticks(axes: "Axes", names: Sequence[str]) -> None:
+    axes.set_xticks(range(len(names)), [plain(name, 24) for name in names])
+    axes.tick_params(axis="x", labelsize=10.5, labelcolor=INK, length=0)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    if max(map(len, names), default=0) * len(names) > 70:
+        for tick in axes.get_xticklabels():
+            tick.set(rotation=30, ha="right", rotation_mode="anchor")
+
+
 def bars(
     groups: Mapping[str, Mapping[str, tuple[float, float]]], path: str | Path, ylabel: str, title: str = ""
 ) -> None:
@@ -432,15 +441,52 @@ def bars(
         color = SERIES[place % len(SERIES)]
         axes.errorbar(x, mean, sd, fmt="o", color=color, markersize=7, capsize=4, linewidth=1.6, label=plain(label, 40))
     dress(axes, "", ylabel, title)
-    axes.set_xticks(range(len(groups)), [plain(name, 24) for name in groups])
-    axes.tick_params(axis="x", labelsize=10.5, labelcolor=INK, length=0)
-    axes.set_xlim(-0.6, len(groups) - 0.4)
-    if max((len(name) for name in groups), default=0) * len(groups) > 70:
-        for tick in axes.get_xticklabels():
-            tick.set(rotation=30, ha="right", rotation_mode="anchor")
+    _name_ticks(axes, list(groups))
     percent(axes.yaxis)
     if len(labels) > 1:
         legend(figure, 10.5, loc="outside right center")
+    save(figure, path)
+
+
+def columns(
+    names: Sequence[str], parts: Mapping[str, np.ndarray], path: str | Path, label: str, title: str = ""
+) -> None:
+    """Counts of every class as columns from 0, the second part on top of the first."""
+    figure, (axes,) = new_figure(max(6.4, 0.9 * len(names) + 1.6), 4.4)
+    below = np.zeros(len(names))
+    for (part, counts), color in zip(parts.items(), (BLUE, GREY), strict=True):
+        axes.bar(range(len(names)), counts, 0.7, below, color=color, label=plain(part))
+        below = below + counts
+    axes.axhline(below.mean(), color=INK, linewidth=1.2, linestyle=DASHED, label="even share")
+    dress(axes, "", label, title)
+    _name_ticks(axes, names)
+    legend(figure, 10.5, loc="outside lower center", ncols=len(parts) + 1)
+    save(figure, path)
+
+
+class Ridge(NamedTuple):
+    """A chart of `ridges`: shares (rows, bins), a text beside each row, and texts on the x axis, a unit a bin."""
+
+    title: str
+    shares: np.ndarray
+    notes: Sequence[str]
+    ticks: Mapping[float, str]
+
+
+def ridges(panels: Sequence[Ridge], across: int, xlabel: str, path: str | Path) -> None:
+    """Distributions after every epoch, the first on top, `across` charts in a row; heights are roots of the shares."""
+    down, most = -(-len(panels) // across), max(len(panel.shares) for panel in panels)
+    figure, every = new_figure(11.2, (0.42 * most + 1.3) * down, across, down)
+    for axes, panel in zip(every, panels, strict=True):
+        heights = np.sqrt(panel.shares)
+        heights = 0.9 * heights / max(heights.max(), 1e-9)
+        for place, (row, text) in enumerate(zip(heights, panel.notes, strict=True), 1):
+            axes.fill_between(range(len(row) + 1), place, place - np.append(row, 0), step="post", color=BLUE, lw=0)
+            put_text(axes, 1.02, place - 0.1, text, 9.5, MUTED, transform=axes.get_yaxis_transform(), ha="left")
+        dress(axes, xlabel if panel in panels[-across:] else "", "epoch" if axes in every[::across] else "", grid="x")
+        heading(axes, panel.title, 10.5, 6)
+        axes.set(xlim=(0, heights.shape[1]), ylim=(len(heights) + 0.1, 0), yticks=range(1, len(heights) + 1))
+        axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
     save(figure, path)
 
 

@@ -419,7 +419,8 @@ def _summary_table(summary: Json) -> Html:
 class Section(NamedTuple):
     """One question with its answer; `pictures` are PNG files, the rows of `table` share their keys.
 
-    `links` are texts with the pages that they lead to, by their paths from this page's folder.
+    `links` are texts with the pages that they lead to, by their paths from this page's folder. `number` is what
+    stands before the title, as in 2.10.
     """
 
     title: str
@@ -429,15 +430,20 @@ class Section(NamedTuple):
     pictures: Sequence[Path]
     table: Sequence[Mapping[str, Any]]
     links: Sequence[tuple[str, str]] = ()
+    number: str = ""
+
+    @property
+    def heading(self) -> str:
+        return f"{self.number} {self.title}".strip()
 
 
 def write_questions_report(path: str | Path, title: str, lead: str, sections: Sequence[Section], facts: Json) -> Path:
     """All questions on one page, with a list of contents; `facts` (budget, device, versions) come last."""
-    entries = [tag("li", tag("a", section.title, href=f"#s{place}")) for place, section in enumerate(sections, 1)]
-    body = [tag("h1", title), tag("p", lead, class_="lead"), tag("nav", tag("ol", *entries))]
+    entries = [tag("li", tag("a", section.heading, href=f"#s{place}")) for place, section in enumerate(sections, 1)]
+    body = [tag("h1", title), tag("p", lead, class_="lead"), tag("nav", tag("ul", *entries))]
     for place, section in enumerate(sections, 1):
         body += [
-            tag("h2", f"{place}. {section.title}", id=f"s{place}"),
+            tag("h2", section.heading, id=f"s{place}"),
             tag("p", section.question, class_="muted"),
             tag("p", " ".join(section.sentences)),
             *(tag("p", tag("a", text, href=quote(page))) for text, page in section.links),

@@ -31,7 +31,7 @@ LONGEST_NAME = 220  # bytes of a folder's name, of which a file system takes 255
 
 # Fields that only some configs have: a file makes itself a sweep by declaring `sweep`, a set of experiments by
 # declaring `experiments`.
-EXTRAS: dict[str, Any] = {"sweep": {}, "storage": "", "experiments": (), "budget": "quick"}
+EXTRAS: dict[str, Any] = {"sweep": {}, "storage": "", "experiments": (), "budget": "quick", "edition": 2026}
 _DECLARED = {**get_config().to_dict(), **EXTRAS}
 # Keys of a sweep's dictionary, which may be given on the command line though the config file does not declare them.
 _EARLY = "early_terminate."
@@ -226,7 +226,7 @@ def complete(fields: Mapping[str, Any]) -> ConfigDict:
     config = get_config()
     for field, value in fields.items():
         config[field] = check(field, value)
-    for kind, field in (("sweep", "storage"), ("experiments", "budget")):
+    for kind, field in (("sweep", "storage"), ("experiments", "budget"), ("experiments", "edition")):
         if kind in config and field not in config:
             config[field] = EXTRAS[field]
     return config
@@ -497,11 +497,11 @@ def check_resume(stored: ConfigDict, config: ConfigDict, workdir: str | Path) ->
         return
     before, after = _flat(stored), _flat(config)
     grows = _may_change("num_epochs", config) and config.num_epochs > stored.num_epochs
-    both = "experiments" in stored and "experiments" in config  # a set may get more experiments, or a larger budget
+    both = "experiments" in stored and "experiments" in config  # a set may get more experiments, a larger budget
     changed = [
         field
         for field in changed_fields(stored, config)
-        if not (field == "num_epochs" and grows) and not (both and field in ("experiments", "budget"))
+        if not (field == "num_epochs" and grows) and not (both and field in ("experiments", "budget", "edition"))
     ]
     fixed = [field for field in changed if field in FIXED or field.split(".")[0] in EXTRAS]
     refused = changed if config.resume == "strict" else fixed

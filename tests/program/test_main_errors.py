@@ -104,6 +104,8 @@ FIELDS = [
     ([ASSIGNMENT, "--config.experiments=losse"], "experiments 'losse' samples batches did you mean losses?"),
     ([ASSIGNMENT, "--config.experiments="], "experiments () samples"),
     ([ASSIGNMENT, "--config.budget=ful"], "budget 'ful' quick did you mean full?"),
+    ([ASSIGNMENT, "--config.edition=2024"], "edition 2024 2026 2025"),
+    (["--config.edition=2025"], "edition does not exist"),
     ([ASSIGNMENT, "--config.num_epochs=5"], "num_epochs 5 10: budget"),
 ]
 FILES = [

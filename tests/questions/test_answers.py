@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from mlp_jax.lanes.population import Member
-from mlp_jax.questions import QUESTIONS, answer_all, best, confusion, generalisation, mnist, samples, symmetry
+from mlp_jax.questions import QUESTIONS, answer_all, best, carried_over, confusion, dead_units, generalisation, symmetry
 from mlp_jax.questions import sweep as sweep_question
 from mlp_jax.questions.lab import Lab
 from mlp_jax.questions.losses import LOSSES
@@ -61,6 +61,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr(plots, "lines", lambda panels, path: kept.extend(panels))
     monkeypatch.setattr(plots, "bars", lambda groups, path, *names: kept.append(groups))
     monkeypatch.setattr(plots, "scatter", lambda x, y, *others: kept.append((x, y)))
+    monkeypatch.setattr(plots, "ridges", lambda panels, *others: kept.append(panels))
     return kept
 
 
@@ -84,7 +85,14 @@ def test_batch_sizes_are_compared_by_passes_and_by_seconds(answer_of, drawn):
     np.testing.assert_allclose(per_second.groups["full batch"][0], np.arange(1, 21) / 2)
 
 
-def test_dead_units_are_a_share_of_all_layers_and_all_where_the_weights_are_not_finite(answer_of, drawn):
+def test_dead_units_are_a_share_of_all_layers_and_all_where_the_weights_are_not_finite(answer_of, drawn, monkeypatch):
+    found = {}  # name -> (2 seeds, 2 epochs, 2 layers, bins); of the last layer ever more or fewer are at the lowest
+    for name, last in (("ReLU, SGD", 0.75), ("tanh, SGD", 0.5), ("ReLU, Adam", 0.25), ("tanh, Adam", 0.5)):
+        found[name] = np.zeros((2, 2, 2, 47))
+        found[name][:, :, 1, 0] = 0.5, last
+        found[name][:, :, 1, 20] = 0.5, 1 - last
+    monkeypatch.setattr(dead_units, "distributions", lambda lab, runs: {name: found[name] for name in runs})
+
     def figures(config):
         if config.activation == "tanh":
             return rows_of([0.5, 0.8], **{"probes/dead_units": [0.0, 0.0]})
@@ -97,6 +105,22 @@ def test_dead_units_are_a_share_of_all_layers_and_all_where_the_weights_are_not_
     assert "with SGD: ReLU (43.75 ± 0.00 %) is above tanh (0.00 ± 0.00 %) by 43.75 points" in answer.sentences[1]
     assert "Accuracy with Adam: tanh (80.00 ± 0.00 %) is above ReLU (40.00 ± 0.00 %)" in answer.sentences[4]
     np.testing.assert_allclose(drawn[0].groups["ReLU, SGD"][1], np.full((2, 2), 0.4375))
+    assert [row["flat activations"] for row in answer.table] == ["75.00 %", "50.00 %", "25.00 %", "50.00 %"]
+    said = dict(zip(found, answer.sentences[5:9], strict=True))
+    assert said["ReLU, SGD"] == (
+        "With ReLU, SGD 50.00 ± 0.00 % of the last hidden layer's activations are exactly 0 after the first epoch and "
+        "75.00 ± 0.00 % after the last, more by 25.00 points."
+    )
+    assert said["ReLU, Adam"].endswith("fewer by 25.00 points.")
+    assert "beyond ±0.99" in said["tanh, Adam"]
+    assert said["tanh, Adam"].endswith("no difference beyond two standard errors.")
+    sgd, adam = drawn[2:]
+    assert [ridge.title for ridge in sgd] == [
+        f"{name}, layer {layer}; % {flat}"
+        for name, flat in (("ReLU, SGD", "exactly 0"), ("tanh, SGD", "beyond ±0.99"))
+        for layer in (1, 2)
+    ]
+    assert [ridge.notes for ridge in adam] == [["0 %", "0 %"], ["50 %", "25 %"], ["0 %", "0 %"], ["50 %", "50 %"]]
 
 
 def test_gradients_that_vanish_with_depth_are_told_by_their_factor(answer_of, drawn):
@@ -149,6 +173,7 @@ def test_the_race_is_run_to_the_first_epoch_and_to_the_best(answer_of, drawn):
     last = {"sgd": 0.8, "momentum": 0.82, "nesterov": 0.84, "rmsprop": 0.86, "adam": 0.9, "nadam": 0.88}
 
     def figures(config):
+        assert config.num_epochs == 5  # with any budget: the assignment asks for the first five
         if config.optimizer == "sgd" and config.seed == 1:
             return [*rows_of([0.5]), {"val/accuracy": 0.4, "train/loss": None, "seconds": 1.0, "diverged": True}]
         return rows_of([0.7 if config.optimizer == "nadam" else 0.5, last[config.optimizer]])
@@ -196,7 +221,7 @@ def searched(tmp_path, monkeypatch):
             row |= {"train/accuracy": row["metric"] + 0.02, "test/accuracy": row["metric"] - 0.01}
     folder = synthetic.sweep_workdir(tmp_path / "sweep", rows)
     (folder / IMPORTANCE).write_text(json.dumps(synthetic.IMPORTANCE))
-    for module in (sweep_question, best, confusion, generalisation, mnist):
+    for module in (sweep_question, best, confusion, generalisation, carried_over):
         monkeypatch.setattr(module, "swept", lambda lab: folder)
     return folder
 
@@ -250,7 +275,7 @@ def test_the_three_best_are_carried_over_and_tested_once_a_network(answer_of, se
                 return rows_of([0.5, accuracy])
         return [*rows_of([0.1]), {"val/accuracy": 0.1, "seconds": 1.0, "diverged": True}]
 
-    answer = answer_of("mnist", figures)
+    answer = answer_of("carried_over", figures)
     assert [row["others test accuracy"] for row in answer.table] == [pytest.approx(0.96), None, pytest.approx(0.90)]
     assert answer.table[1]["sd of accuracy"] is None
     assert "reach 90.00 % to 96.00 % on the test images of others" in answer.sentences[0]
@@ -315,15 +340,18 @@ def test_a_set_is_answered_once_and_begun_anew_on_demand(config_for, section, tm
         Image.new("RGB", (4, 4)).save(path)
 
     monkeypatch.setattr(plots, "samples", samples_of)
+    monkeypatch.setattr(plots, "columns", lambda names, parts, path, *texts: Image.new("RGB", (4, 4)).save(path))
     folder = tmp_path / "set"
     report = answer_all.run(config_for("samples"), folder)
     assert asked == [1, 5]
     found = section(folder, "samples")
-    assert found["sentences"][0] == "Each of the 10 classes has 20 training images."
-    assert [row["images"] for row in found["table"]] == [20] * 10
-    assert "samples (0 s): Each of the 10 classes" in capsys.readouterr().out
+    assert found["sentences"][0] == "The 200 training images are balanced: 20 of each of the 10 classes."
+    assert [row["trained on"] + row["held out"] for row in found["table"]] == [20] * 10
+    assert sum(row["held out"] for row in found["table"]) == 20
+    assert "s): The 200 training images are balanced" in capsys.readouterr().out
     text = report.read_text()
-    assert "Budget quick: 2 seeds for every band, 2 epochs, 3 trials" in text
+    assert '<h2 id="s1">2.1 The data</h2>' in text
+    assert "Edition 2026. Budget quick: 2 seeds for every band, 2 epochs, 3 trials" in text
     assert "trains on 180 examples of patterns; 20 are held out" in text
 
     (folder / "lanes").mkdir()
@@ -335,10 +363,6 @@ def test_a_set_is_answered_once_and_begun_anew_on_demand(config_for, section, tm
     answer_all.run(config_for("samples", budget="full", resume="never"), folder)
     assert asked == [1, 5] * 3
     assert not (folder / "lanes").exists()
-
-
-def test_classes_of_different_sizes_are_counted_from_the_smallest_to_the_largest():
-    assert samples._count([5, 1200, 7]) == "The 3 classes have from 5 to 1,200 training images."
 
 
 def test_every_question_has_an_answer_of_its_own():

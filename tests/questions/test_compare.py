@@ -1,11 +1,23 @@
 """The sentences of the experiments: reversed results reverse them, equal results leave no difference."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from mlp_jax.questions import batches, best, confusion, generalisation, gradients, losses, mnist, samples, symmetry
+from mlp_jax.questions import (
+    batches,
+    best,
+    carried_over,
+    confusion,
+    dead_units,
+    generalisation,
+    gradients,
+    losses,
+    samples,
+    symmetry,
+)
 from mlp_jax.questions import sweep as sweep_question
 from mlp_jax.questions.compare import compare, listed, mean_sd, race, versus
 
@@ -61,6 +73,8 @@ SENTENCES = {
     "confused": (lambda a, b: confusion.confused("AB", (1000 * np.array([[0.9, a[0]], [b[0], 0.9]])).astype(int)),
                  "take A for B (900, 53 % of all); the reverse (800) is rarer",
                  "take B for A (900, 53 % of all); the reverse (800) is rarer", "the reverse (900) is as frequent"),
+    "change": (lambda a, b: dead_units.change("With A", "exactly 0", a, b), "81.00 ± 1.00 % after the last, fewer by",
+               "91.00 ± 1.00 % after the last, more by", "91.00 ± 1.00 % after the last, no difference"),
     "fastest": (lambda a, b: batches.fastest(0.5, {"A": a, "B": b}), "takes B 0.81 s and A 0.91 s",
                 "takes A 0.81 s and B 0.91 s", "no different time"),
 }  # fmt: skip
@@ -103,6 +117,40 @@ def test_the_learning_rate_chosen_and_whether_it_is_the_last_tried():
         "Validation chooses a learning rate of 0.2 for cross-entropy and 0.4 for squared error, the largest tried."
     )
     assert losses.best_rate({0.1: 0.5, 0.2: 0.5}) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ((20, 20, 20), "The 60 images are balanced: 20 of each of the 3 classes."),
+        # An even share is 20; χ² = (8² + 0 + 8²)/20 = 6.4 is beyond 2 + 2·√4 = 6, (7² + 0 + 7²)/20 = 4.9 is not.
+        ((28, 20, 12), "not balanced, 12 to 28 a class; farthest from an even share is A, with 40.0 % more (28)."),
+        (
+            (13, 20, 27),
+            "as chance leaves them, 13 to 27 a class; farthest from an even share is A, with 35.0 % fewer (13).",
+        ),
+        ((10, 25, 25), "not balanced, 10 to 25 a class; farthest from an even share is A, with 50.0 % fewer (10)."),
+    ],
+)
+def test_whether_classes_are_balanced_and_which_is_farthest_from_it(counts, words):
+    assert words in samples.balance("images", "ABC", np.array(counts))
+
+
+def test_activations_are_counted_in_the_bin_that_holds_them():
+    """Against the comparisons that define a bin; the ends hold what is exactly 0 or has saturated."""
+    drawn = np.random.default_rng(0).normal(0, 2, 1000).astype(np.float32)
+    for activation, values in (("relu", np.maximum(drawn, 0)), ("tanh", np.tanh(drawn))):
+        edges = dead_units.EDGES[activation]
+        values = np.append(values, edges[3:9])  # an edge itself belongs to the bin above it
+        found = dead_units.shares(values, edges)
+        each = [np.mean((low <= values) & (values < high)) for low, high in pairwise(edges)]
+        np.testing.assert_allclose(found, each)
+        flat = np.mean(values == 0 if activation == "relu" else np.abs(values) >= 0.99)
+        last = np.stack([np.full_like(found, np.nan), found])[None, None]
+        assert 0 < flat < 1
+        np.testing.assert_allclose(dead_units.flat_shares(last, activation), flat)
+        np.testing.assert_allclose(dead_units.flat_shares(last[:, :, :1], activation), 1)  # it has diverged
+    assert dead_units.shares(np.array([1e9]), dead_units.EDGES["relu"])[-1] == 1
 
 
 def test_the_nearest_classes_and_the_farthest():
@@ -149,6 +197,8 @@ def test_what_a_sweep_says_follows_its_numbers(shares, correlation, words):
 
 
 def test_the_three_configurations_on_either_dataset():
-    said = mnist.level({"first": 0.88, "second": 0.86}, {"first": [0.97, 0.99], "second": [0.96, 0.96]}, "F", "M")
+    said = carried_over.level(
+        {"first": 0.88, "second": 0.86}, {"first": [0.97, 0.99], "second": [0.96, 0.96]}, "F", "M"
+    )
     assert "(86.00 % to 88.00 % on its validation images) reach 96.00 % to 98.00 % on the test images of M" in said
-    assert mnist.level({"first": 0.8}, {}, "A", "B") == "None of the configurations could be trained on B."
+    assert carried_over.level({"first": 0.8}, {}, "A", "B") == "None of the configurations could be trained on B."

@@ -2,21 +2,26 @@
 
 import os
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from configs import sweep_random
+from configs import assignment, sweep_random
 from mlp_jax import questions
+from mlp_jax.cli import parse, resolve
 from mlp_jax.cli import report as write_again
 from mlp_jax.errors import UserError
 from mlp_jax.lanes.fit import make_task
 from mlp_jax.lanes.population import Population
-from mlp_jax.questions import QUESTIONS, answer_all, gradients, losses, symmetry
+from mlp_jax.questions import EDITIONS, QUESTIONS, answer_all, dead_units, gradients, losses, symmetry
+from mlp_jax.questions import lab as lab_module
 from mlp_jax.questions import sweep as sweep_question
-from mlp_jax.questions.lab import Lab, diverged, series
+from mlp_jax.questions.lab import Answer, Lab, diverged, series
 from mlp_jax.reports import plots
 from mlp_jax.runs import config as configs
 from mlp_jax.runs import run as experiment
@@ -34,9 +39,9 @@ def test_every_question_leaves_pictures_numbers_and_sentences(config_for, sectio
     monkeypatch.setattr(sweep_question, "PARAMETERS", {name: {"values": values} for name, values in searched.items()})
     page = answer_all.run(config_for(*QUESTIONS), tmp_path).read_text()
     heads = []
-    for place, name in enumerate(QUESTIONS, 1):
+    for name in EDITIONS[2026].order:
         found = section(tmp_path, name)
-        heads.append(f"{place}. {found['title']}")
+        heads.append(f"{EDITIONS[2026].numbers.get(name, '')} {found['title']}".strip())
         assert len(found["sentences"]) >= 2, name
         assert found["pictures"], name
         for picture in found["pictures"]:
@@ -102,6 +107,11 @@ def test_runs_that_are_the_same_are_shared_and_are_the_run_alone(config_for, tmp
     assert runs["a"] == runs["b"]
     assert [member.config.seed for member in runs["a"]] == [0, 1]
     alone = trial_config(lab.base, {"optimizer": "sgd", "seed": 1, "mesh": "lanes:1"})
+    again = list(lab.again(runs["a"]))
+    assert [[len(member.records) for member in state] for state in again] == [[1, 1], [2, 2]]
+    for once, more in zip(runs["a"], again[-1], strict=True):
+        jax.tree.map(np.testing.assert_array_equal, once.lane.state.params, more.lane.state.params)
+    by_hand(lab, runs["a"])
     summary = experiment.run(alone, tmp_path / "alone")
     assert summary["val/accuracy"] == max(record["val/accuracy"] for record in runs["a"][1].records)
     assert summary["test/accuracy"] == lab.test(runs["a"][1], lab.dataset)
@@ -110,6 +120,20 @@ def test_runs_that_are_the_same_are_shared_and_are_the_run_alone(config_for, tmp
     assert [member.records for member in again] == [member.records for member in runs["a"]]
     (lab.kept(runs["a"][1].config, lab.dataset) / "test.json").write_text('{"accuracy": 0.125}')
     assert lab.test(runs["a"][1], lab.dataset) == 0.125  # a test figure is taken once
+
+
+def by_hand(lab, members):
+    """The last epoch's activations against NumPy's in float64, on the images that each seed holds out."""
+    found = dead_units.distributions(lab, {"a": members})["a"]
+    for seed, member in enumerate(members):
+        _, held_out = lab.split(member.config)
+        values = lab.dataset.train_images[held_out].astype(float) / 255
+        for number, layer in enumerate(member.lane.state.params[:-1]):
+            values = np.maximum(values @ np.float64(layer.w) + np.float64(layer.b), 0)
+            assert 0.1 < np.mean(values == 0) == found[seed, -1, number, 0] < 0.9
+            below = np.mean(values < dead_units.EDGES["relu"][18])
+            np.testing.assert_allclose(found[seed, -1, number, :18].sum(), below)
+            np.testing.assert_allclose(found[seed, -1, number].sum(), 1)
 
 
 def nothing_to_train(self, members, until=None):
@@ -160,7 +184,60 @@ def test_the_command_of_a_question_names_what_differs_from_its_config():
 
 def test_the_budgets_are_as_large_as_promised(monkeypatch):
     monkeypatch.undo()
-    assert questions.BUDGETS == {"quick": (3, 3, 36), "full": (5, 10, 100)}
+    assert questions.BUDGETS == {"quick": (3, 3, 100), "full": (5, 10, 100)}
+
+
+def test_an_edition_has_its_numbers_in_order_and_every_question_once():
+    """The assignment of 2026 numbers ten sections; that of 2025 asks for code in two questions and a link in one."""
+    for edition, numbers in ((2026, [f"2.{n}" for n in range(1, 11)]), (2025, ["Q1", "Q4–Q6", "Q7", "Q8", "Q10"])):
+        found = EDITIONS[edition]
+        assert list(dict.fromkeys(found.numbers.values())) == numbers
+        assert sorted(found.order) == sorted(QUESTIONS)
+
+
+@pytest.mark.parametrize(
+    ("given", "dataset", "other"),
+    [
+        ([], "mnist", "fashion_mnist"),
+        (["edition=2026"], "mnist", "fashion_mnist"),
+        (["edition=2025"], "fashion_mnist", "mnist"),
+        (["edition=2025", "dataset=mnist"], "mnist", "fashion_mnist"),
+        (["dataset=digits", "edition=2026"], "digits", "mnist"),
+    ],
+)
+def test_an_edition_begins_with_its_dataset_and_carries_over_to_the_other(given, dataset, other, tmp_path, monkeypatch):
+    flags = [f"--config={ROOT}/configs/assignment.py", *(f"--config.{field}" for field in given)]
+    config = resolve(parse(["main.py", *flags]))
+    assert config.dataset == dataset
+    monkeypatch.setattr(lab_module, "load", lambda name, *_: name)
+    assert Lab(config, tmp_path, SimpleNamespace(name=dataset)).other_dataset() == other
+
+
+def test_a_set_takes_another_edition_only_on_the_same_data(tmp_path):
+    def resolved(*given):
+        return resolve(parse(["main.py", f"--workdir={tmp_path}", *(f"--config.{field}" for field in given)]))
+
+    configs.write(assignment.get_config(), tmp_path)
+    assert resolved().dataset == "mnist"
+    assert resolved("edition=2025", "dataset=mnist").edition == 2025
+    with pytest.raises(UserError, match=r"another dataset \('mnist', now 'fashion_mnist'\)"):
+        resolved("edition=2025")
+
+
+def test_another_edition_has_another_order_and_answers_nothing_again(config_for, tmp_path, monkeypatch):
+    asked = []
+    for name in ("samples", "losses", "optimizers"):
+        said = Answer([f"Of {name}."], [], [{"a": 1}])
+        question = SimpleNamespace(TITLE=name, QUESTION="", answer=lambda _, said=said: asked.append(said) or said)
+        monkeypatch.setitem(sys.modules, f"mlp_jax.questions.{name}", question)
+
+    def heads(edition):
+        page = answer_all.run(config_for("losses", "optimizers", "samples", edition=edition), tmp_path).read_text()
+        return re.findall("<h2[^>]*>(.*?)</h2>", page)
+
+    assert heads(2026) == ["2.1 samples", "2.3 optimizers", "2.6 losses", "How it was made"]
+    assert heads(2025) == ["Q1 samples", "Q8 losses", "optimizers", "How it was made"]
+    assert [said.sentences for said in asked] == [["Of samples."], ["Of optimizers."], ["Of losses."]]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +247,7 @@ def test_the_budgets_are_as_large_as_promised(monkeypatch):
         ({"experiments": ()}, "experiments () samples"),
         ({"experiments": (1,)}, "experiments 1 samples"),
         ({"budget": "ful"}, "'ful' did you mean full?"),
+        ({"edition": 2024}, "edition 2024 2025 2026"),
         ({"num_epochs": 4}, "num_epochs 4 10: budget"),
         ({"seeds": 2}, "seeds 2 budget"),
         ({"early_stopping": 1}, "early_stopping 1 budget"),
@@ -191,7 +269,7 @@ def test_data_that_cannot_be_loaded_leaves_no_workdir(name, config_for, tmp_path
     """The fallback stands for the other dataset, which the last of these questions would ask for first."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty"):
-        answer_all.run(config_for("samples", "mnist", **{name: str(tmp_path / "empty")}), tmp_path / "set")
+        answer_all.run(config_for("samples", "carried_over", **{name: str(tmp_path / "empty")}), tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
@@ -199,6 +277,9 @@ def test_a_budget_without_experiments_is_none(config_for):
     config = config_for("losses")
     del config.experiments
     with pytest.raises(UserError, match="budget: 'quick' is not for a config without experiments"):
+        questions.validate(config)
+    del config.budget
+    with pytest.raises(UserError, match="edition: 2026 is not for a config without experiments"):
         questions.validate(config)
 
 

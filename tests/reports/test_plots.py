@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from mlp_jax.reports import insights, plots, sweep_plots
-from mlp_jax.reports.plots import Panel
+from mlp_jax.reports.plots import Panel, Ridge
 from tests.shared.slow import fast
 from tests.shared.synthetic_workdirs import CLASSES, IMPORTANCE, predictions, records, trials
 
@@ -63,6 +63,13 @@ PICTURES = {
     "no epoch": (plots.curves, []),
     "lines": (plots.lines, TWO),
     "bars": (plots.bars, {name: {"one": (0.8, 0.01), "two": (0.9, 0.0)} for name in CLASSES}, "accuracy", "A title"),
+    "columns": (plots.columns, LONG, {"kept": 9 * np.arange(10), "held out": np.arange(10)}, "images"),
+    "ridges": (
+        plots.ridges,
+        [Ridge("ReLU, Adam, layer 1; % exactly 0", np.eye(10), ["100 %"] * 10, {0.5: "0"})] * 6,
+        3,
+        "activation",
+    ),
     "scatter": (plots.scatter, [0.1, 0.9, None], [0.2, 0.8, 0.5], "training", "test", "Title"),
     "no scatter": (plots.scatter, [None], [0.5], "training", "test"),
     "history": (sweep_plots.history, MANY, "validation accuracy"),
@@ -227,6 +234,22 @@ def test_dots_are_means_with_whiskers_of_one_deviation(figure_of):
     assert all(abs(x - place) < 0.5 for place, x in enumerate(validation.lines[0].get_xdata()))
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["here", "there"]
     assert all(tick.get_text().endswith(" %") for tick in axes.get_yticklabels())
+
+
+def test_columns_begin_at_0_and_stand_on_top_of_each_other(figure_of):
+    axes = figure_of(plots.columns, ["a", "b"], {"kept": np.array([3, 5]), "held out": np.array([2, 2])}, "n").axes[0]
+    kept, held_out = axes.containers
+    assert [(bar.get_y(), bar.get_height()) for bar in (*kept, *held_out)] == [(0, 3), (0, 5), (3, 2), (5, 2)]
+    (even,) = axes.lines
+    assert list(even.get_ydata()) == [6, 6]
+
+
+def test_a_ridge_rises_above_its_epoch_by_the_root_of_its_share(figure_of):
+    found = Ridge("layer 1", np.array([[0.64, 0.36], [0.0, 1.0], [0.0, 0.0]]), ["a", "b", "c"], {0: "0"})
+    axes = figure_of(plots.ridges, [found], 1, "activation").axes[0]
+    tops = [np.ptp(area.get_paths()[0].vertices[:, 1]) for area in axes.collections]
+    np.testing.assert_allclose(tops, [0.9 * 0.8, 0.9, 0])
+    assert [axes.yaxis_inverted(), *axes.get_yticks()] == [True, 1, 2, 3]
 
 
 def test_a_run_without_a_figure_has_no_dot(figure_of):

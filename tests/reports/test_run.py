@@ -393,10 +393,10 @@ def test_a_sweep_for_the_lowest_loss(tmp_path):
 def test_the_page_of_questions_has_every_section_with_its_pictures_and_numbers(tmp_path):
     picture = tmp_path / "race.png"
     Image.new("RGB", (3, 2), (1, 2, 3)).save(picture)
-    race = Section("Race", "Which?", "make race", ["One.", "Two."], [picture], [{"a": 1, "b": 0.5}])
+    race = Section("Race", "Which?", "make race", ["One.", "Two."], [picture], [{"a": 1, "b": 0.5}], number="2.10")
     sections = [race, Section("Loss", "Why?", "", ["Three."], [], [])]
     parsed = parse(write_questions_report(tmp_path / "report.html", "All", "Budget: quick.", sections, {"n": 3}))
-    assert parsed.texts("h2") == ["1. Race", "2. Loss", "How it was made"]
+    assert parsed.texts("h2") == ["2.10 Race", "Loss", "How it was made"]
     assert [e["attrs"]["href"] for e in parsed.all("a")] == ["#s1", "#s2"]
     (image,) = parsed.all("img")
     assert base64.b64decode(image["attrs"]["src"].partition(",")[2]) == picture.read_bytes()

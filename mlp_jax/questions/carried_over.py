@@ -1,4 +1,4 @@
-"""The sweep's three best configurations carried over to the other dataset."""
+"""The sweep's three best configurations carried over to the other dataset, MNIST or Fashion-MNIST."""
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
@@ -13,7 +13,7 @@ from mlp_jax.runs.config import check
 from mlp_jax.sweeps.dialect import parse
 
 TITLE = "Carried over to another dataset"
-QUESTION = "How good are the three configurations that were best here on MNIST, where nothing was searched?"
+QUESTION = "How good are the three configurations that were best here on a dataset where nothing was searched?"
 COUNT = 3
 PLACES = ("the first", "the second", "the third")
 
@@ -32,7 +32,7 @@ def answer(lab: Lab) -> Answer:
         place: {f"{there}, test": _dot(tests[place]), f"{there}, validation": _dot(accuracies(runs[place]))}
         for place in tests
     }
-    path = lab.pictures("mnist") / "carried_over.png"
+    path = lab.pictures("carried_over") / "carried_over.png"
     title = f"The three best of {here}, on {there}"  # longer ones do not fit above a picture of one panel
     plots.bars(groups, path, "accuracy", title)
     table = [
