@@ -97,14 +97,15 @@ def test_an_error_in_a_lane_ends_the_population(monkeypatch):
         trained(Population(small_dataset(), "lanes:2"), [Member(config) for config in configs()])
 
 
-@pytest.mark.parametrize("chunk", [1, 2])
-def test_lanes_over_devices_need_no_communication(chunk):
-    """Each lane's program lies on one device: nothing in it could talk to another."""
+@pytest.mark.parametrize(("chunk", "devices"), [(1, 1), (2, 2)])
+def test_lanes_over_devices_need_no_communication(chunk, devices):
+    """In turn a lane's program lies on one device; side by side one program lies on all, and nothing in it talks."""
     population = Population(small_dataset(), "lanes:2", chunk)
     configs = [small_config(learning_rate=rate) for rate in (0.1, 0.01, 0.03, 0.001)]
     assert len(trained(population, [Member(config) for config in configs])) == 4
+    assert population.compiler.programs == (2 if chunk == 1 else 1)
     for (kind, _, placement), program in population.compiler.compiled.items():
-        assert len(placement.whole.device_set) == 1
+        assert len(placement.whole.device_set) == devices
         assert kind[0] != "steps" or collectives(program) == []
     assert jax.device_count() == 8
 
