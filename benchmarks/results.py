@@ -65,9 +65,14 @@ def insert(page: Path, name: str, result: Result) -> None:
     lines = [f"Measured on: {told}."]
     for rows in (table(result), contestants(result), cells(result)):
         lines += ["", *rows] if len(rows) > 2 else []
-    before, _, rest = page.read_text().partition(BEGIN[name])
+    between(page, BEGIN[name], lines)
+
+
+def between(page: Path, begin: str, lines: list[str]) -> None:
+    """Puts the lines into the page between the mark `begin` and the next `END`."""
+    before, _, rest = page.read_text().partition(begin)
     after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN[name]}\n\n" + "\n".join(lines).rstrip() + f"\n\n{END}{after}")
+    page.write_text(f"{before}{begin}\n\n" + "\n".join(lines).rstrip() + f"\n\n{END}{after}")
 
 
 def plot(path: Path, result: Result) -> None:
