@@ -431,7 +431,9 @@ def markdown(rows: list[Row]) -> list[str]:
 
     def of(several: bool, kinds: tuple[str, ...]) -> list[str]:
         devices = {row.program: row.devices for row in rows}
-        return [name for name in programs if (devices[name] > 1) == several and name.endswith(kinds)]
+        bad = {row.program for row in rows if row.error}
+        chosen = [name for name in programs if name in bad or name.endswith(kinds)]
+        return [name for name in chosen if (devices[name] > 1) == several]
 
     add(lambda row: f"{row.least_us:.3g} · {row.copies:.1f} · {row.kernels}", of(False, ("steps", "evaluate")))
     lines += ["", "What several chips send each other in one step (of an end of an epoch: in all of it)."]
