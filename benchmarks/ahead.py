@@ -5,10 +5,10 @@
     … v5e --only='one run' --text=DIR                the programs so named, and the compiled text of each
     … --write                                        the tables of docs/accelerators.md, all in benchmarks/results/
 
-Every program is compiled for every chip, and the steps in each precision. The rest is compiled where it can say
-something new: what ends an epoch in float32, and with the most lanes, since they need the most memory; meshes of four
-chips in each precision, of sixteen in float32, since the precision changes no collective and the number of devices
-nothing but them.
+The steps of a run alone, of a run over four chips and of mixed lanes, and an evaluation, are compiled for every chip
+in each precision. The rest is in float32, and where it says something new: 1,944 lanes are the text of 256 with
+another number, so that they only show the memory that the steps and the end of an epoch take; sixteen chips show
+whether other collectives come in. What ends the epoch of a single run is the loop of an evaluation.
 
 Nothing runs: JAX describes a topology of devices that can only be compiled for (libtpu for TPUs, CUDA's plugin
 without its driver for GPUs), and every array is a shape with a sharding. The one function that places arrays,
@@ -40,6 +40,7 @@ OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam")
 ROWS, SIDE, CLASSES = 60_000, 28, 10
 EXAMPLES = 54_000  # of them train
 LANES = (256, 1944)  # of mixed kinds; 1,944 trainings of the suggested grid share a batch size
+COPIES = 10  # of the parameters that a step of mixed lanes reads and writes at most; Adam needs 8
 STEPS, BOTH = ("steps",), ("steps", "end")  # kinds of programs
 UNDER_WAY = "compiling"  # before the name of a program in the lines of a chip's process
 RESULT, PAGE = Path("benchmarks/results/ahead.json"), Path("docs/accelerators.md")
@@ -159,18 +160,18 @@ class Programs:
         placed = place_data(self.data.train_images, self.data.train_labels, self.data.scale, placement)
         return make_task(complete(own), self.data, placed, placement)
 
-    def one_run(self, kinds: tuple[str, ...], placement: Any, **fields: Any) -> dict[str, Any]:
-        """The programs of a single run."""
-        task, compiler = self.task(placement, **fields), timed_compiler(kinds, self.chip)
+    def one_run(self, placement: Any, **fields: Any) -> dict[str, Any]:
+        """The steps of a single run."""
+        task, compiler = self.task(placement, **fields), timed_compiler(STEPS, self.chip)
         compiler(task)
         return {"static": task.static, "lanes": 1, **compiler.found}
 
-    def side_by_side(self, kinds: tuple[str, ...], placement: Any, count: int, **fields: Any) -> dict[str, Any]:
+    def side_by_side(self, placement: Any, count: int) -> dict[str, Any]:
         """Those of lanes of one shape, `count` on each device."""
         from mlp_jax.lanes.fit import Chunk
 
         size = count * len(placement.whole.device_set)
-        task, compiler = self.task(placement, **fields), timed_compiler(kinds, self.chip)
+        task, compiler = self.task(placement), timed_compiler(STEPS, self.chip)
         compiler.side_by_side(Chunk([task] * size, size, True))
         return {"static": task.static, "lanes": count, **compiler.found}
 
@@ -215,29 +216,26 @@ class Programs:
         from mlp_jax.lanes.placement import on_device, over_devices, over_lanes
 
         few, many = self.chip.topologies
-        one = on_device(devices_of(self.chip, few)[0])
+        devices = devices_of(self.chip, few)
+        one, lanes = on_device(devices[0]), over_lanes(devices)
         for precision in PRECISIONS:
             own = {"precision": precision}
-            kinds = BOTH if precision == "float32" else STEPS
-            yield f"one run, {precision}", 1, partial(self.one_run, kinds, one, **own)
+            yield f"one run, {precision}", 1, partial(self.one_run, one, **own)
             yield f"evaluation, {precision}", 1, partial(self.evaluation, one, **own)
+            for axis, parts in (("data", 1), ("fsdp", len(devices))):
+                divided = partial(self.one_run, over_devices(devices, parts), batch_size=4096, **own)
+                yield f"{axis}:{len(devices)}, batch 4096, {precision}", len(devices), divided
             yield f"{LANES[0]} mixed lanes, {precision}", 1, partial(self.mixed, STEPS, one, LANES[0], **own)
-            yield f"{LANES[1]} mixed lanes, {precision}", 1, partial(self.mixed, kinds, one, LANES[1], **own)
-        for batch in (16, 64):  # the other batch sizes of the suggested grid
-            name = f"{LANES[0]} mixed lanes, batch {batch}"
-            yield name, 1, partial(self.mixed, STEPS, one, LANES[0], batch_size=batch)
-        yield "64 lanes, float32", 1, partial(self.side_by_side, STEPS, one, 64)
-        for topology in (few, many):
-            devices = devices_of(self.chip, topology)
-            count = len(devices)
-            places = {"data": over_devices(devices), "fsdp": over_devices(devices, count)}
-            for precision in PRECISIONS if topology == few else PRECISIONS[:1]:
-                for axis, place in places.items():
-                    make = partial(self.one_run, STEPS, place, batch_size=4096, precision=precision)
-                    yield f"{axis}:{count}, batch 4096, {precision}", count, make
-            lanes = over_lanes(devices)
-            yield f"{LANES[1]} mixed lanes over {count}", count, partial(self.mixed, BOTH, lanes, LANES[1])
-            yield f"64 lanes over {count}", count, partial(self.side_by_side, STEPS, lanes, 64)
+        yield f"64 lanes over {len(devices)}", len(devices), partial(self.side_by_side, lanes, 64)
+        yield f"{LANES[1]} mixed lanes", 1, partial(self.mixed, BOTH, one, LANES[1])
+        yield f"{LANES[1]} mixed lanes over {len(devices)}", len(devices), partial(self.mixed, BOTH, lanes, LANES[1])
+        devices = devices_of(self.chip, many)
+        for axis, parts in (("data", 1), ("fsdp", len(devices))):
+            divided = partial(self.one_run, over_devices(devices, parts), batch_size=4096)
+            yield f"{axis}:{len(devices)}, batch 4096", len(devices), divided
+        for batch in (16, 64) if self.chip is CHIPS["h100"] else ():  # for the estimate of the grid
+            mixed = partial(self.mixed, STEPS, one, LANES[0], batch_size=batch)
+            yield f"{LANES[0]} mixed lanes, batch {batch}", 1, mixed
 
 
 def timed_compiler(kinds: tuple[str, ...], chip: Chip) -> Any:
@@ -327,6 +325,24 @@ def compiled(name: str, only: str = "", folder: str = "", skip: int = 0) -> Iter
             except Exception as error:
                 why = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
                 yield failed(chip, program, devices, why, time.perf_counter() - start)
+
+
+def unplanned(row: Row) -> str:
+    """In what a compiled program is not as planned, '' if it is."""
+    lanes = "lanes" in row.program
+    if row.error:
+        return row.error
+    if row.peak_bytes > 0.9 * memory(row):
+        return f"{row.peak_bytes / 1e9:.1f} GB do not fit"
+    if row.program.startswith("data:") and row.collectives != {"all-reduce": 1}:
+        return f"{told(row.collectives)} in a step; planned is one all-reduce"
+    if row.program.startswith("fsdp:") and "all-gather" not in row.collectives:
+        return f"{told(row.collectives)} in a step; planned are all-gathers of the weights"
+    if (lanes or row.devices == 1) and (row.collectives or row.elsewhere):
+        return f"{told(row.collectives)} in a step, {told(row.elsewhere)} elsewhere; planned is nothing"
+    if row.program.startswith(f"{LANES[0]} mixed") and row.copies > COPIES:
+        return f"reads and writes the parameters {row.copies:.1f} times a step; planned are {COPIES} at most"
+    return ""
 
 
 def failed(chip: Chip, program: str, devices: int, why: str, seconds: float = 0.0) -> Row:
@@ -475,7 +491,7 @@ def grid_estimate(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    """Each chip in a process of its own; exit status 1 where a program does not compile."""
+    """Each chip in a process of its own; exit status 1 where a program is not as planned."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ahead", description=__doc__.splitlines()[0])
     parser.add_argument("chips", nargs="*", default=[*CHIPS], help=f"of {', '.join(CHIPS)}")
     parser.add_argument("--only", default="", help="programs whose names hold this")
@@ -495,7 +511,10 @@ def main() -> None:
             rows.append(found)
             if options.write:
                 keep(found)
-        failures |= any(found.error for found in rows)
+        for found in rows:
+            if why := unplanned(found):
+                failures = True
+                print(f"FAILED {found.chip}, {found.program}: {why}", flush=True)
         seconds = time.perf_counter() - start
         print(f"\n{CHIPS[name].name}: compiled for, never run ({seconds:.0f} s)\n{table(rows)}", flush=True)
         print(grid_estimate(rows), flush=True)
