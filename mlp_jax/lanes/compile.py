@@ -1,8 +1,8 @@
 """Programs compiled ahead of time, so that no clock of an epoch sees a compiler: of one lane, or of many side by side.
 
-Side by side means under `vmap`, for accelerators, divided over their devices. Lanes of one shape train in chunks of one fixed size,
-filled up with copies that nobody reads, so that neither the number of compilations nor the bits of a lane depend on
-how trials fell into groups.
+Side by side means under `vmap`, for accelerators, divided over their devices. Lanes of one shape train in chunks of one
+fixed size, filled up with copies that nobody reads, so that neither the number of compilations nor the bits of a lane
+depend on how trials fell into groups.
 """
 
 import threading
