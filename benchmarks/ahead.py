@@ -429,7 +429,8 @@ def markdown(rows: list[Row]) -> list[str]:
     """The lines of `PAGE`: what one chip does in a step, what several send in one, and the grid's time."""
     chips = [chip.name for chip in CHIPS.values()]
     found = {(row.program, row.chip): row for row in rows}
-    programs = dict.fromkeys(row.program for row in rows)
+    count = Counter(row.chip for row in rows)
+    programs = dict.fromkeys(row.program for row in sorted(rows, key=lambda row: -count[row.chip]))
     failures = sum(bool(row.error) for row in rows)
     fullest = max(rows, key=lambda row: row.peak_bytes / memory(row))
     lines = [
@@ -437,8 +438,8 @@ def markdown(rows: list[Row]) -> list[str]:
         f"not compile; the one that fills its chip's memory most, {fullest.program} on {fullest.chip}, takes "
         f"{fullest.peak_bytes / memory(fullest):.0%} of it.",
         "",
-        "A step of training, or a batch of an evaluation, on one chip: its least µs · the bytes of arrays of the",
-        "parameters' sizes, as a multiple of the parameters · kernels.",
+        "A step of training, or a batch of an evaluation, on one chip: its least µs · how often it reads and writes the",
+        "parameters in main memory · kernels. A blank was not compiled.",
     ]
 
     def add(told: Callable[[Row], str], chosen: list[str]) -> None:
@@ -454,13 +455,21 @@ def markdown(rows: list[Row]) -> list[str]:
         chosen = [name for name in programs if name in bad or name.endswith(kinds)]
         return [name for name in chosen if (devices[name] > 1) == several]
 
-    add(lambda row: f"{row.least_us:.3g} · {row.copies:.1f} · {row.kernels}", of(False, ("steps", "evaluate")))
+    add(
+        lambda row: f"{microseconds(row.least_us)} · {row.copies:.1f} · {row.kernels}", of(False, ("steps", "evaluate"))
+    )
     lines += ["", "What several chips send each other in one step (of an end of an epoch: in all of it)."]
     add(
         lambda row: told(Counter(row.collectives) + Counter(row.elsewhere if "end" in row.program else {})),
         of(True, ("steps", "end")),
     )
-    return [*lines, "", *(grid_estimate([row for row in rows if row.chip == chip]) for chip in chips)]
+    estimates = (grid_estimate([row for row in rows if row.chip == chip]) for chip in chips)
+    return [*lines, *(line for estimate in estimates if estimate for line in ("", estimate))]
+
+
+def microseconds(number: float) -> str:
+    """Three digits or all of them."""
+    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
 
 
 def memory(row: Row) -> float:

@@ -78,7 +78,7 @@ def test_the_page_tells_what_did_not_compile(tmp_path):
     rows += [row("evaluation, tf32", chip="T4", error="no"), row("evaluation, tf32: evaluate")]
     page = "\n".join(ahead.markdown(rows))
     assert "1 did not compile" in page
-    assert "| one run, tf32: steps |  |  |  | 1e+03 · 9.0 · 50 |  |  |" in page
+    assert "| one run, tf32: steps |  |  |  | 1,000 · 9.0 · 50 |  |  |" in page
     assert "| data:4, batch 4096: steps |  |  |  | all-reduce:1 |  |  |" in page
     assert "| evaluation, tf32 |  |  |  |  |  | FAILED |" in page
 
