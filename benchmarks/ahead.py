@@ -438,8 +438,8 @@ def markdown(rows: list[Row]) -> list[str]:
         f"not compile; the one that fills its chip's memory most, {fullest.program} on {fullest.chip}, takes "
         f"{fullest.peak_bytes / memory(fullest):.0%} of it.",
         "",
-        "A step of training, or a batch of an evaluation, on one chip: its least µs · how often it reads and writes the",
-        "parameters in main memory · kernels. A blank was not compiled.",
+        "A step of training, or a batch of an evaluation, on one chip: its least µs · how often it reads and writes",
+        "the parameters in main memory · kernels. A blank was not compiled.",
     ]
 
     def add(told: Callable[[Row], str], chosen: list[str]) -> None:
