@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Chip(NamedTuple):
-    """`topologies` are of 1 to 16 chips; a TPU's smallest has four, of which one is taken for a single chip."""
+    """`topologies` are of 4 and 16 chips; a single chip is one of the four, since no TPU is described alone."""
 
     name: str
     platform: str  # "tpu" or "cuda"
@@ -48,11 +48,11 @@ def _tpu(name: str, topologies: tuple[str, ...], memory: float, bandwidth: float
     )
 
 
-_GPU_TOPOLOGIES = ("1x1x1", "1x1x4", "1x1x8", "2x1x8")
+_GPU_TOPOLOGIES = ("1x1x4", "2x1x8")
 CHIPS = {
-    "v5e": _tpu("TPU v5e", ("v5e:2x2", "v5e:2x4", "v5e:4x4"), 16, 819, 197, 128),
-    "v6e": _tpu("TPU v6e", ("v6e:2x2", "v6e:2x4", "v6e:4x4"), 32, 1640, 918, 128),
-    "v5p": _tpu("TPU v5p", ("v5p:2x2x1", "v5p:2x2x2", "v5p:2x2x4"), 95, 2765, 459, 128),
+    "v5e": _tpu("TPU v5e", ("v5e:2x2", "v5e:4x4"), 16, 819, 197, 128),
+    "v6e": _tpu("TPU v6e", ("v6e:2x2", "v6e:4x4"), 32, 1640, 918, 128),
+    "v5p": _tpu("TPU v5p", ("v5p:2x2x1", "v5p:2x2x4"), 95, 2765, 459, 128),
     "h100": Chip(
         "H100 SXM",
         "cuda",

@@ -80,10 +80,13 @@ def traffic(text: str, lines: list[str]) -> list[tuple[float, tuple[int, ...]]]:
     """(bytes, dimensions) of every array in the main memory that these instructions read or write.
 
     Of an array from which an instruction only takes slices or rows, what it takes counts; of one that it changes in
-    place, the change. Arrays kept on the chip (TPU: S(1)) are left out.
+    place, the change. Left out are arrays kept on the chip (TPU: S(1)) and the scratch memory that is the second result
+    of a library's product. A TPU fetches an array ahead of its use in pieces, each a slice of its bytes: the dimensions
+    of a piece are those of the array.
     """
     blocks = computations(text)
     types = {name: result for block in blocks.values() for name, result, _ in map(_parts, block)}
+    bitcasts = dict(re.findall(r"%([\w.-]+) = \S+ bitcast\(%([\w.-]+)\)", text))
     moved = []
     for line in lines:
         _, result, code = _parts(line)
@@ -91,6 +94,11 @@ def traffic(text: str, lines: list[str]) -> list[tuple[float, tuple[int, ...]]]:
             continue
         inside = re.search(rf" {code}\((.*?)\)(?:, |$)", line)
         operands = re.findall(r"%([\w.-]+)", inside[1]) if inside else []
+        if code == "slice-start":
+            source, piece, *_ = arrays(result)
+            shape = arrays(types.get(bitcasts.get(operands[0], operands[0]), ""))[0][1]
+            moved += [(piece[0], shape, source[2]), (piece[0], shape, piece[2])]
+            continue
         called = re.search(r"calls=%?([\w.-]+)", line)
         inner = blocks.get(called[1], []) if called else []
         parameters = {re.search(r"parameter\((\d+)\)", x)[1]: _parts(x)[0] for x in inner if " parameter(" in x}  # type: ignore[index]
@@ -100,7 +108,7 @@ def traffic(text: str, lines: list[str]) -> list[tuple[float, tuple[int, ...]]]:
                 taken = arrays(result)
             kind = types.get(name, "")
             moved += arrays("" if kind.startswith("(") else kind) if taken is None else taken
-        moved += arrays(result)[:1] if code.endswith("-start") else arrays(result)
+        moved += arrays(result)[:1] if code.endswith("-start") or code == "custom-call" else arrays(result)
     return [(size, shape) for size, shape, main in moved if main]
 
 

@@ -299,6 +299,12 @@ def train_step(static: Static, hparams: Hparams, keys: Keys, lane: Lane, batch: 
     return Lane(TrainState(params, opt_state, state.step + 1, average), sums, lane.best)
 
 
+def train_on(static: Static, hparams: Hparams, keys: Keys, data: Data, order: Rows, lane: Lane, number: Array) -> Lane:
+    """One update on batch `number` of `order`."""
+    batch = take_batch(static, data, order, number, static.batch_size, hparams.class_weight)
+    return train_step(static, hparams, keys, lane, batch)
+
+
 def move_average(average: Params, params: Params, decay: Array, count: Array) -> Params:
     """a ← a + (1 − d)/(1 − d^t)·(θ − a), t = `count` updates from 1: Σ d^(t−i)·θ_i over Σ d^(t−i).
 
@@ -323,11 +329,8 @@ def train_steps(
     With `count` a program for `count` batches from start alone, whose loop needs no condition that the host reads.
     """
 
-    def taken(batch: Array) -> Batch:
-        return take_batch(static, data, order, batch, static.batch_size, hparams.class_weight)
-
     def body(batch: Array, lane: Lane) -> Lane:
-        return train_step(static, hparams, keys, lane, taken(batch))
+        return train_on(static, hparams, keys, data, order, lane, batch)
 
     if not count:
         return lax.fori_loop(*bounds, body, lane)

@@ -1,8 +1,8 @@
 """Programs compiled ahead of time, so that no clock of an epoch sees a compiler: of one lane, or of many side by side.
 
-Side by side means on one device under `vmap`, for accelerators. Lanes of one shape train in chunks of one fixed size,
-filled up with copies that nobody reads, so that neither the number of compilations nor the bits of a lane depend on
-how trials fell into groups.
+Side by side means under `vmap`, for accelerators, divided over their devices. Lanes of one shape train in chunks of one
+fixed size, filled up with copies that nobody reads, so that neither the number of compilations nor the bits of a lane
+depend on how trials fell into groups.
 """
 
 import threading
@@ -13,7 +13,9 @@ from itertools import pairwise
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from mlp_jax.errors import UserError
 from mlp_jax.hparams import Hparams, Static
@@ -21,7 +23,19 @@ from mlp_jax.lanes import mixed, pieces
 from mlp_jax.lanes.fit import Chunk, MixedChunk, Program, Task, init_weights, order_of, steps_per_call
 from mlp_jax.lanes.placement import lane_shardings, platform, put, state_shardings
 from mlp_jax.model import Params
-from mlp_jax.training import EVALUATION_BATCH, EpochStats, Keys, Lane, end_epoch, init_lane, train_steps
+from mlp_jax.training import (
+    EVALUATION_BATCH,
+    Data,
+    EpochStats,
+    Keys,
+    Lane,
+    Placed,
+    Rows,
+    end_epoch,
+    init_lane,
+    train_on,
+    train_steps,
+)
 
 MOST_LANES = 256  # under way at once, on all devices together
 SHARE_OF_MEMORY = 0.5
@@ -98,20 +112,20 @@ class Compiler:
     def side_by_side(self, chunk: Chunk) -> Program:
         """The program of a chunk of lanes."""
         task, kind = chunk.first, (len(chunk.tasks), chunk.shared)
-        static, rows, whole = task.static, None if chunk.shared else 0, task.placement.whole
+        static, rows = task.static, None if chunk.shared else 0
         init = jax.vmap(partial(init_lane, static))
 
         @cache
         def arguments() -> tuple[Any, ...]:
             lane = jax.eval_shape(init, chunk.hparams, chunk.keys)
-            lane = _on(lane, jax.tree.map(lambda _: whole, lane))
+            lane = _on(lane, jax.tree.map(lambda _: chunk.lanes, lane))
             return chunk.hparams, chunk.keys, chunk.orders(1), chunk.validation, lane
 
-        start = self._once(task, ("init", static, *kind), init, lambda: ((chunk.hparams, chunk.keys), whole))
+        start = self._once(task, ("init", static, *kind), init, lambda: ((chunk.hparams, chunk.keys), chunk.lanes))
         texts = static.trained, static.evaluated
-        steps = jax.vmap(partial(train_steps, static.trained), in_axes=(0, 0, None, rows, 0, None))
+        steps = partial(_train_side_by_side, static.trained, chunk.shared)
         end = jax.vmap(partial(end_epoch, static.evaluated), in_axes=(None, None, None, rows, 0))
-        return Program(start, *self._loop(task, texts, kind, steps, end, arguments))
+        return Program(start, *self._loop(task, texts, kind, steps, end, arguments, chunk.lanes))
 
     def mixed(self, chunk: MixedChunk) -> Program:
         """The program of a chunk of nets of different shapes; its lanes begin on the host."""
@@ -209,6 +223,33 @@ class Compiler:
                 with self._guard:
                     self.seconds += time.perf_counter() - start
         return self.compiled[key]
+
+
+def _train_side_by_side(
+    static: Static,
+    shared: bool,
+    hparams: Hparams,
+    keys: Keys,
+    data: Data,
+    order: Rows,
+    lane: Lane,
+    bounds: tuple[Placed, Placed],
+) -> Lane:
+    """`training.train_steps` of lanes of one shape.
+
+    Where they share what the first layer multiplies, its weights are (in, lanes, out) from the first step to the last,
+    as in `mixed`: a GPU would transpose them in every step to make one product of all.
+    """
+    one = shared and not (static.distortions or static.mixup)
+
+    def axis(path: Any, _: Any) -> int:
+        return int(one and jax.tree_util.keystr(path).endswith("[0].w"))
+
+    axes = Lane(jax.tree_util.tree_map_with_path(axis, lane.state), 0, 0)  # type: ignore[arg-type]
+    step = jax.vmap(partial(train_on, static), in_axes=(0, 0, None, None if shared else 0, axes, None), out_axes=axes)
+    first = lane._replace(state=jax.tree.map(lambda leaf, axis: jnp.moveaxis(leaf, 0, axis), lane.state, axes.state))
+    last = lax.fori_loop(*bounds, lambda number, lane: step(hparams, keys, data, order, lane, number), first)
+    return last._replace(state=jax.tree.map(lambda leaf, axis: jnp.moveaxis(leaf, axis, 0), last.state, axes.state))
 
 
 def _lane_of(task: Task) -> Lane:

@@ -246,28 +246,33 @@ def fit(task: Task, program: Program, lane: Lane | None = None, seconds: float =
 class Chunk:
     """Lanes of one shape side by side, all equally far: of `tasks` the first `count` are wanted, the others fill up.
 
-    `shared`: all lanes of the population have one seed, and see the same rows in one order.
+    `shared`: all lanes of the population have one seed, and see the same rows in one order. `lanes` is where something
+    lies whose first axis counts them.
     """
 
     def __init__(self, tasks: Sequence[Task], size: int, shared: bool) -> None:
         self.first, self.configs, self.shared = tasks[0], [task.config for task in tasks], shared
         self.tasks = [*tasks, *[tasks[0]] * (size - len(tasks))]
-        self.hparams, self.keys = stack([(task.hparams, task.keys) for task in self.tasks])
-        self.validation = tasks[0].validation if self.shared else stack([task.validation for task in self.tasks])
+        self.lanes = lane_shardings(self.first.placement, 0)
+        self.hparams, self.keys = self._stack([(task.hparams, task.keys) for task in self.tasks])
+        self.validation = tasks[0].validation if self.shared else self._stack([task.validation for task in self.tasks])
+
+    def _stack(self, trees: Sequence[Any]) -> Any:
+        """On the devices, the lanes divided among them."""
+        return put(stack(trees), self.lanes)
 
     def orders(self, epoch: int) -> Rows:
         """The batches of epoch `epoch` (from 1) of every lane."""
         if self.shared:
             return order_of(self.tasks[0], epoch)
         by_seed = {task.config.seed: order_of(task, epoch) for task in {t.config.seed: t for t in self.tasks}.values()}
-        return stack([by_seed[task.config.seed] for task in self.tasks])
+        return self._stack([by_seed[task.config.seed] for task in self.tasks])
 
     def begin(self, program: Program, lanes: Sequence[Lane]) -> Lane:
         """The state to go on from on the devices; `lanes` on the host, none for the start."""
         if not lanes:
             return program.init(self.hparams, self.keys)
-        whole = stack([*lanes, *[lanes[0]] * (len(self.tasks) - len(lanes))])
-        return jax.device_put(whole, self.first.placement.whole)
+        return self._stack([*lanes, *[lanes[0]] * (len(self.tasks) - len(lanes))])
 
     def fetch(self, lane: Lane, indices: Sequence[int]) -> list[Lane]:
         """Some lanes on the host: all in one piece where they are many."""

@@ -346,6 +346,12 @@ def _squares(params: Params) -> Array:
     return sum(jnp.sum(layer.w**2, axis=(1, 2) if index else (0, 2)) for index, layer in enumerate(params))  # type: ignore[return-value]
 
 
+def _finished(grads: Params) -> Params:
+    """The same; a GPU's products would else take λw as what they add to, which is written and read for that alone."""
+    apart: Any = lax.optimization_barrier
+    return lax.platform_dependent(grads, cuda=apart, rocm=apart, default=lambda grads: grads)
+
+
 def coefficients(form: Form, numbers: Numbers, learning_rate: Array, t: Array) -> Coefficients:
     """Those of update t (from 1) of every lane, (lanes,) each, at its learning rate of that update."""
     rows = []
@@ -375,7 +381,7 @@ def train_step(form: Form, numbers: Numbers, lane: Lane, batch: Batch, drawn: St
         loss = loss + 0.5 * numbers.coupled * _squares(params)
         grads = tuple(
             Layer(g.w + _over(numbers.coupled, w, axis) * w, g.b)
-            for g, (w, _), (axis, _) in zip(grads, params, along, strict=True)
+            for g, (w, _), (axis, _) in zip(_finished(grads), params, along, strict=True)
         )
     if static.clip:
         grads = jax.vmap(clip_by_global_norm, in_axes=(along, 0), out_axes=along)(grads, hparams.clip_norm)

@@ -68,11 +68,12 @@ def over_lanes(devices: list[jax.Device]) -> Placement:
 
 def lane_shardings(placement: Placement, axes: Any) -> Any:
     """Where each leaf lies, by a pytree that says which of a leaf's axes counts the lanes; −1: none."""
+    mesh = getattr(placement.whole, "mesh", None)
 
     def of_leaf(axis: int) -> Sharding:
-        if axis < 0 or not isinstance(placement.whole, NamedSharding):
+        if axis < 0 or mesh is None or "lanes" not in mesh.axis_names:
             return placement.whole
-        return NamedSharding(placement.whole.mesh, PartitionSpec(*[None] * axis, "lanes"))
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, "lanes"))
 
     return jax.tree.map(of_leaf, axes)
 

@@ -1,6 +1,7 @@
 """Many lanes. On a CPU every device takes the next one from a queue, so that a lane is exactly a single run.
 
-On an accelerator every device takes the next chunk of lanes of one shape, which train side by side.
+On an accelerator lanes train side by side, a chunk divided over all devices: nets of many shapes in one program
+(`lanes.mixed`), or nets of one.
 """
 
 import queue
@@ -54,7 +55,7 @@ class Population:
         lanes: str = "auto",
         compiler: Compiler | None = None,
     ) -> None:
-        """`lanes` as in a config. `chunk` lanes train side by side at each place; 0: what the memory holds.
+        """`lanes` as in a config. `chunk` lanes train side by side on each device; 0: what the memory holds.
 
         A queue has chunks of one.
         """
@@ -81,6 +82,11 @@ class Population:
             return self._places[0]
         place = over_lanes(devices)
         return place_dataset(self.dataset, place), place
+
+    @property
+    def _grounds(self) -> list[tuple[Data, Placement]]:
+        """Where chunks of lanes of one shape train: on all devices together, if every lane can lie on one of them."""
+        return self._places if self._chunk == 1 or divides_lanes(self.mesh) else [self._whole]
 
     @property
     def first_place(self) -> tuple[Data, Placement]:
@@ -112,7 +118,7 @@ class Population:
                 while not stop.is_set() and (number := work.take(place)) is not None:
                     yield from train(chunks[number][1], place, until, stop)
 
-            yield from _run([partial(turns, place) for place in range(len(self._places))], len(rest))
+            yield from _run([partial(turns, place) for place in range(len(self._grounds))], len(rest))
 
     def static(self, config: ConfigDict) -> Static:
         """The half of a config that is compiled in, for this data."""
@@ -208,7 +214,9 @@ class Population:
         ]
 
     def _size(self, static: Static) -> int:
-        return self._chunk or chunk_size(static, jax.local_devices()[0], len(self._places))
+        """Lanes of a chunk of one shape."""
+        devices = len(self._places) // len(self._grounds)
+        return devices * (self._chunk or chunk_size(static, jax.local_devices()[0], len(self._places)))
 
     def _train_one(
         self, chunk: dict[int, Member], place: int, until: int | None, stop: threading.Event
@@ -232,7 +240,7 @@ class Population:
         self, shared: bool, chunk: dict[int, Member], place: int, until: int | None, stop: threading.Event
     ) -> Iterator[tuple[int, Member]]:
         indices, members = list(chunk), list(chunk.values())
-        tasks = [make_task(member.config, self.dataset, *self._places[place]) for member in members]
+        tasks = [make_task(member.config, self.dataset, *self._grounds[place]) for member in members]
         lanes = Chunk(tasks, self._size(tasks[0].static), shared)
         states = [member.lane for member in members if member.lane is not None]
         records = [list(member.records) for member in members]

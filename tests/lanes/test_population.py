@@ -54,10 +54,12 @@ def test_lanes_that_pause_and_go_on_elsewhere_end_with_the_same_bits(alone):
         assert same_bits(member.lane, events[-1].lane)
 
 
-def test_lanes_side_by_side_are_the_single_runs_to_rounding(alone):
+@pytest.mark.parametrize("chosen", [(0, 1, 2, 3, 4), (0, 1, 4)], ids=["several seeds", "one seed"])
+def test_lanes_side_by_side_are_the_single_runs_to_rounding(alone, chosen):
     population = Population(small_dataset(), "lanes:1", chunk=4)
-    paused = trained(population, [Member(config) for config in configs()], until=1)
-    for member, events in zip(trained(population, paused), alone, strict=True):
+    paused = trained(population, [Member(configs()[index]) for index in chosen], until=1)
+    for member, index in zip(trained(population, paused), chosen, strict=True):
+        events = alone[index]
         assert [record["epoch"] for record in member.records] == [event.record["epoch"] for event in events]
         for a, b in zip(leaves(member.lane.state.params), leaves(events[-1].lane.state.params), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -97,14 +99,15 @@ def test_an_error_in_a_lane_ends_the_population(monkeypatch):
         trained(Population(small_dataset(), "lanes:2"), [Member(config) for config in configs()])
 
 
-@pytest.mark.parametrize("chunk", [1, 2])
-def test_lanes_over_devices_need_no_communication(chunk):
-    """Each lane's program lies on one device: nothing in it could talk to another."""
+@pytest.mark.parametrize(("chunk", "devices"), [(1, 1), (2, 2)])
+def test_lanes_over_devices_need_no_communication(chunk, devices):
+    """In turn a lane's program lies on one device; side by side one program lies on all, and nothing in it talks."""
     population = Population(small_dataset(), "lanes:2", chunk)
     configs = [small_config(learning_rate=rate) for rate in (0.1, 0.01, 0.03, 0.001)]
     assert len(trained(population, [Member(config) for config in configs])) == 4
+    assert population.compiler.programs == (2 if chunk == 1 else 1)
     for (kind, _, placement), program in population.compiler.compiled.items():
-        assert len(placement.whole.device_set) == 1
+        assert len(placement.whole.device_set) == devices
         assert kind[0] != "steps" or collectives(program) == []
     assert jax.device_count() == 8
 
