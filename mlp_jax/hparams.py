@@ -57,7 +57,7 @@ class Static(NamedTuple):
         return Static._make(value if name in read else type(value)() for name, value in self._asdict().items())
 
     @property
-    def net(self) -> dict[str, str]:
+    def net(self) -> dict[str, Any]:
         """The arguments of `model.forward` that are the same for every batch."""
         return {"activation": self.activation, "precision": self.precision, "norm": self.norm}
 

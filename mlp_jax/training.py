@@ -365,7 +365,7 @@ def evaluate(static: Static, params: Params, data: Data, rows: Rows) -> Evaluati
 
     def body(batch: Array, total: Evaluation) -> Evaluation:
         taken = take_batch(static, data, rows, batch, rows.indices.shape[1])
-        logits, cache = forward(params, taken.inputs, masks=(), noise=(), **static.net)
+        logits, cache = forward(params, taken.inputs, **static.net)
         alive = total.alive
         if static.probes:
             layers = zip(alive, cache.pre_activations, cache.activations, strict=True)

@@ -31,7 +31,7 @@ def _logits(static: Static, params: Params, data: Data, rows: Rows) -> jax.Array
 
     def of_batch(batch: jax.Array) -> jax.Array:
         inputs = take_batch(static, data, rows, batch, rows.indices.shape[1]).inputs
-        return forward(params, inputs, masks=(), noise=(), **static.net)[0]
+        return forward(params, inputs, **static.net)[0]
 
     return jax.lax.map(of_batch, jnp.arange(rows.indices.shape[0], dtype=jnp.int32))
 

@@ -110,7 +110,7 @@ def _shares(lab: Lab, member: Member) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=0)
 def _activations(static: Static, params: Params, inputs: jax.Array) -> tuple[jax.Array, ...]:
-    return tuple(forward(params, inputs, masks=(), **static.net)[1].activations)
+    return tuple(forward(params, inputs, **static.net)[1].activations)
 
 
 def shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
