@@ -27,6 +27,9 @@ QUESTIONS = (
     "batches",
 )
 
+# What today's courses ask beside it, each only by its name.
+IDEAS = ("range_test", "double_descent", "random_labels", "ensembles", "trainability")
+
 
 class Budget(NamedTuple):
     """What `config.budget` allows: seeds of every band, epochs of every run, trials of the sweep."""
@@ -57,10 +60,10 @@ def validate(config: ConfigDict) -> None:
     if "sweep" in config:
         refuse("experiments", config.experiments, "for a config with a sweep")
     if not config.experiments:
-        refuse("experiments", config.experiments, f"a tuple of one or more of {', '.join(QUESTIONS)}")
+        refuse("experiments", config.experiments, f"a tuple of one or more of {', '.join(QUESTIONS + IDEAS)}")
     for name in config.experiments:
-        if name not in QUESTIONS:
-            raise not_one_of("experiments", name, QUESTIONS)
+        if name not in QUESTIONS + IDEAS:
+            raise not_one_of("experiments", name, QUESTIONS + IDEAS)
     if config.budget not in BUDGETS:
         raise not_one_of("budget", config.budget, BUDGETS)
     usual, budget = defaults.get_config(), BUDGETS[config.budget]

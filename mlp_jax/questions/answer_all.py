@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from mlp_jax.data.datasets import Dataset
 from mlp_jax.errors import as_flags
 from mlp_jax.files import workdir
-from mlp_jax.questions import BUDGETS, QUESTIONS, get_config, validate
+from mlp_jax.questions import BUDGETS, IDEAS, QUESTIONS, get_config, validate
 from mlp_jax.questions.lab import KEPT, Lab, called, digest
 from mlp_jax.reports.run import Section, write_questions_report
 from mlp_jax.runs.config import checked, fingerprint
@@ -99,7 +99,7 @@ def command(config: ConfigDict, name: str) -> str:
 def write(config: ConfigDict, folder: Path, machine: Mapping[str, Any] | None = None) -> Path:
     """report.html from the answers in the folder that belong to this config, in the order of the questions."""
     made_of, budget = _made_of(config, folder), BUDGETS[config.budget]
-    found = {name: workdir.read_if_there(_section(folder, name)) for name in QUESTIONS}
+    found = {name: workdir.read_if_there(_section(folder, name)) for name in QUESTIONS + IDEAS}
     answers = {name: answer for name, answer in found.items() if answer.get("made_of") == made_of}
     sections = [
         Section(
