@@ -1,7 +1,7 @@
 """Where training converges, over the learning rates of two layers: its boundary, and the fractal dimension of that.
 
-The experiment of Sohl-Dickstein 2024, "The boundary of neural network trainability is fractal", arXiv:2402.06184, with a
-net of width 8 in place of 16, so that a million trainings take about a minute on two cores.
+The experiment of Sohl-Dickstein 2024, "The boundary of neural network trainability is fractal", arXiv:2402.06184, with
+a net of width 8 in place of 16, so that a million trainings take about a minute on two cores.
 """
 
 from collections.abc import Sequence
@@ -70,9 +70,8 @@ def train(given: Problem, rate0: jax.Array, rate1: jax.Array, steps: int) -> tup
     examples, width = given.x.shape
     scale0, scale1 = float(np.sqrt(2 / width)), 1 / width
     pairs, last = len(rate0), min(LAST, steps)
-    Carry = tuple[jax.Array, ...]
 
-    def step(carry: Carry, number: jax.Array) -> tuple[Carry, None]:
+    def step(carry: Any, number: jax.Array) -> tuple[Any, None]:
         w0, w1, first, total, inverse, end = carry
         h = jnp.tanh(scale0 * jnp.einsum("mi,ijp->mjp", given.x, w0))
         residual = scale1 * jnp.sum(h * w1, axis=1) - given.y[:, None]
@@ -184,12 +183,12 @@ def rough(found: Dimension) -> str:
     if abs(found.value - 1) <= 2 * found.error:
         return f"{opening}: no difference from a smooth curve, which has 1, beyond two standard errors of the fit."
     if found.value > 1:
-        return f"{opening}: it is rougher than a smooth curve, which has 1, as a fractal is (the paper found 1.17 to 1.98)."
+        return f"{opening}: rougher than a smooth curve, which has 1, as a fractal is (the paper: 1.17 to 1.98)."
     return f"{opening}: it is less than a curve, which has 1: islands rather than a line."
 
 
 def draw(found: Map, path: Path) -> None:
-    """Blue where training converges, the darker the sooner; orange where it does not, the darker the sooner it leaves."""
+    """Blue where training converges, the darker the sooner; orange where it does not, likewise."""
     from matplotlib.colors import LinearSegmentedColormap
 
     figure, (axes,) = plots.new_figure(9.6, 9.2)
