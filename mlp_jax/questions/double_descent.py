@@ -4,15 +4,15 @@ Belkin et al. 2019, PNAS 116(32), arXiv:1812.11118; of deep networks Nakkiran et
 Greydanus and Kobak 2024, arXiv:2011.14439.
 """
 
-import math
 from collections.abc import Mapping
-from statistics import mean, variance
+from itertools import pairwise
+from statistics import mean
 
 import numpy as np
 
 from mlp_jax.data.datasets import load
 from mlp_jax.lanes.population import Member
-from mlp_jax.questions.compare import Sample, mean_sd, points
+from mlp_jax.questions.compare import Sample, compare, mean_sd
 from mlp_jax.questions.lab import Answer, Lab, diverged, series, sizes
 from mlp_jax.questions.subsets import subset, with_noise
 from mlp_jax.reports import plots
@@ -22,6 +22,8 @@ QUESTION = "Does the error on unseen data only fall, or fall, rise and fall agai
 WIDTHS = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400)
 NOISE = (0.0, 0.15)
 EXAMPLES, UNSEEN, EPOCHS = 1000, 3000, 300
+MORE_SEEDS = 2  # than the budget's: near the peak networks differ much
+LEARNED = 0.005  # training error below which the examples count as learned by heart
 # Until every label is learned by heart, without anything that would keep a network from that.
 FIELDS = {
     "optimizer": "adam", "learning_rate": 0.003, "batch_size": 64, "activation": "relu", "init": "he",
@@ -38,9 +40,10 @@ def answer(lab: Lab) -> Answer:
     seen: dict[str, Errors] = {}
     unseen: dict[str, Errors] = {}
     lost, table = dict[str, list[Member]](), []
+    seeds = lab.budget.seeds + MORE_SEEDS
     for share in NOISE:
         noisy = with_noise(data, share)
-        runs = lab.train({str(width): {**FIELDS, "hidden_sizes": (width,)} for width in WIDTHS}, noisy)
+        runs = lab.train({str(width): {**FIELDS, "hidden_sizes": (width,)} for width in WIDTHS}, noisy, seeds)
         found = {int(width): [m for m in members if not m.diverged] for width, members in runs.items()}
         name = noise_name(share)
         lost |= {f"{name}, width {width}": members for width, members in runs.items()}
@@ -70,8 +73,7 @@ def answer(lab: Lab) -> Answer:
         f"One hidden layer, {sizes((0,), data).replace('-0-', '-WIDTH-')}, on {len(data.train_labels):,} examples of "
         f"MNIST-1D for {EPOCHS} epochs, the last of which counts; {len(labels):,} others, which are never trained on "
         "and keep their right labels, are the validation data.",
-        *(shape(f"With {name}", unseen[name]) for name in unseen),
-        *(fitted(f"With {name}", seen[name]) for name in seen),
+        *(shape(f"With {name}", unseen[name], threshold(seen[name])) for name in unseen),
     ]
     return Answer([*sentences, *diverged(lost)], [lab.draw("double_descent", panels)], table)
 
@@ -81,60 +83,33 @@ def noise_name(share: float) -> str:
     return f"{100 * share:.0f} % wrong labels" if share else "all labels right"
 
 
-def shape(what: str, errors: Errors) -> str:
-    """Whether the error falls, rises or does both along the widths, each beyond chance.
+def threshold(errors: Errors) -> int | None:
+    """The interpolation threshold: the width from which on the mean training error stays below `LEARNED`."""
+    found = None
+    for width, sample in errors.items():
+        found = None if mean(sample) >= LEARNED else found or width
+    return found
 
-    The rise is the largest between any two widths; what falls before and after it is judged from the first and to the
-    last width. As the pair is chosen by its result, every difference is held to `margin`, not to two standard errors.
+
+def shape(what: str, errors: Errors, peak: int | None) -> str:
+    """How the validation error goes to the best narrower width, on to the interpolation threshold, and to the widest.
+
+    The place of the peak is given by the training error, so that it is not chosen by the errors that are compared.
     """
-    widths, (low, high), least = list(errors), rise(errors), margin(errors)
-    means = {width: mean(sample) for width, sample in errors.items()}
-    first, last = widths[0], widths[-1]
-
-    def at(width: int) -> str:
-        return f"{mean_sd(errors[width])} at width {width}"
-
-    chance = f"beyond chance ({points(least)})"
-    if means[high] - means[low] <= least:
-        if means[first] - means[last] > least:
-            return f"{what} the validation error falls from {at(first)} to {at(last)}, and nowhere rises {chance}."
-        return f"{what} the validation error does not change between {at(first)} and {at(last)} {chance}."
-    before, after = means[first] - means[low] > least, means[high] - means[last] > least
-    falls = f"falls from {at(first)} to {at(low)}, " if before else ""
-    rises = f"rises from {at(low)} to {at(high)}" if not before else f"rises to {at(high)}"
-    again = f"falls {'again ' if before else ''}to {at(last)}" if after else "does not fall again"
-    verdict = "double descent" if before and after else "no double descent"
-    return f"{what} the validation error {falls}{rises} and {again}, each {chance}: {verdict}."
-
-
-def margin(errors: Errors) -> float:
-    """The difference that the largest of all pairs of means exceeds by chance in one of 20 cases: q·s/√n (Tukey 1949).
-
-    s² is the mean of the variances over the seeds, n the seeds of the width that has fewest; infinite for one seed.
-    """
-    from scipy.stats import studentized_range
-
-    seeds = min(map(len, errors.values()))
-    if seeds < 2:
-        return math.inf
-    spread = math.sqrt(mean(variance(sample) for sample in errors.values()))
-    return float(studentized_range.ppf(0.95, len(errors), len(errors) * (seeds - 1))) * spread / math.sqrt(seeds)
-
-
-def rise(errors: Errors) -> tuple[int, int]:
-    """The widths (low, high), low first, between which the mean error rises most; the same one where it never does."""
-    means = {width: mean(sample) for width, sample in errors.items()}
-    widths = list(means)
-    pairs = [(low, high) for place, low in enumerate(widths) for high in widths[place:]]
-    return max(pairs, key=lambda pair: means[pair[1]] - means[pair[0]])
-
-
-def fitted(what: str, errors: Errors) -> str:
-    """From which width on the training examples are all right: the interpolation threshold."""
-    exact = [mean(sample) < 0.005 for sample in errors.values()]
-    if not exact[-1]:
-        return f"{what} no width up to {list(errors)[-1]} keeps its mistakes on the training examples below 0.5 %."
-    first = len(exact) - next((place for place, right in enumerate(exact[::-1]) if not right), len(exact))
+    widths = list(errors)
+    if peak is None or peak in (widths[0], widths[-1]):
+        where = "no width" if peak is None else f"width {peak} already" if peak == widths[0] else f"only width {peak}"
+        return f"{what} {where} learns the training examples by heart, so no peak is within these widths."
+    low = min((width for width in widths if width < peak), key=lambda width: mean(errors[width]))
+    stops = list(dict.fromkeys((widths[0], low, peak, widths[-1])))
+    signs = [compare(errors[b], errors[a]).sign for a, b in pairwise(stops)]
+    verbs = {-1: "falls", 0: "does not change beyond two standard errors", 1: "rises"}
+    learned = ", where the training examples are first learned by heart,"
+    clauses = [
+        f"{verbs[sign]} to {mean_sd(errors[stop])} at width {stop}{learned if stop == peak else ''}"
+        for sign, stop in zip(signs, stops[1:], strict=True)
+    ]
     return (
-        f"{what} networks make fewer than 0.5 % mistakes on the training examples from width {list(errors)[first]} on."
+        f"{what} the validation error begins with {mean_sd(errors[widths[0]])} at width {widths[0]}, "
+        f"{', '.join(clauses[:-1])} and {clauses[-1]}: {'' if signs == [-1, 1, -1] else 'no '}double descent."
     )
