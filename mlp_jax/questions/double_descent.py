@@ -103,10 +103,10 @@ def shape(what: str, errors: Errors, peak: int | None) -> str:
     low = min((width for width in widths if width < peak), key=lambda width: mean(errors[width]))
     stops = list(dict.fromkeys((widths[0], low, peak, widths[-1])))
     signs = [compare(errors[b], errors[a]).sign for a, b in pairwise(stops)]
-    verbs = {-1: "falls", 0: "does not change beyond two standard errors", 1: "rises"}
+    verbs = {-1: "falls to", 0: "does not change beyond two standard errors with", 1: "rises to"}
     learned = ", where the training examples are first learned by heart,"
     clauses = [
-        f"{verbs[sign]} to {mean_sd(errors[stop])} at width {stop}{learned if stop == peak else ''}"
+        f"{verbs[sign]} {mean_sd(errors[stop])} at width {stop}{learned if stop == peak else ''}"
         for sign, stop in zip(signs, stops[1:], strict=True)
     ]
     return (

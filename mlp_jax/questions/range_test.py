@@ -69,6 +69,12 @@ def smoothed(losses: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(np.cumsum(losses)), result, np.inf)
 
 
+def until_it_rises(losses: np.ndarray) -> np.ndarray:
+    """The smoothed losses, NaN from where they are 1.2 times the first: what is left of a network says no more."""
+    values = smoothed(losses)
+    return np.where(np.maximum.accumulate(values) < 1.2 * values[0], values, np.nan)
+
+
 def answer(lab: Lab) -> Answer:
     """The test of each optimizer over seeds; then a sweep, and a training at the suggestion, on the same network."""
     rates = np.geomspace(*RANGE, STEPS)
@@ -91,12 +97,14 @@ def answer(lab: Lab) -> Answer:
     swept = {o: {rate: accuracies(runs[_name(o, rate)]) for rate in SWEPT[o]} for o in OPTIMIZERS}
     best = {o: max(swept[o], key=lambda rate: mean(swept[o][rate])) for o in OPTIMIZERS}
     at = {o: accuracies(runs[_name(o, found[o])]) for o in OPTIMIZERS}
-    top = 2 * max(float(every[:, 0].mean()) for every in losses.values())
-    curves = {spoken(o): (rates.tolist(), np.minimum([smoothed(one) for one in losses[o]], top)) for o in OPTIMIZERS}
+    curves = {spoken(o): (rates.tolist(), np.array([until_it_rises(one) for one in losses[o]])) for o in OPTIMIZERS}
     choice = {spoken(o): (SWEPT[o], np.array(list(swept[o].values())).T) for o in OPTIMIZERS}
+    line = [min(best.values()) / NEAR, max(best.values()) * NEAR]
+    both = {**{spoken(o): ([best[o]], [found[o]]) for o in OPTIMIZERS}, "equal": (line, line)}
     panels = [
         plots.Panel(curves, "learning rate, rising", "smoothed training loss", "One run each", log_x=True),
         plots.Panel(choice, "learning rate", "validation accuracy", "The sweep", log_x=True, percent=True),
+        plots.Panel(both, "best rate of the sweep", "suggested rate", "One beside the other", log_x=True, log_y=True),
     ]
     table = [
         {

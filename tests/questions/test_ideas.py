@@ -151,7 +151,7 @@ def around(*means, spread=0.001):
         ((0.5, 0.3, 0.4, 0.4), ("falls to 30.00", "rises to 40.00", "and does not change beyond two standard"), False),
         ((0.5, 0.3, 0.4, 0.6), ("falls to 30.00", "rises to 40.00", "and rises to 60.00"), False),
         ((0.3, 0.5, 0.4, 0.2), ("begins with 30.00", "width 1, rises to 40.00", "by heart, and falls to"), False),
-        ((0.3, 0.3, 0.3, 0.3), ("does not change beyond two standard errors to 30.00 ± 0.10 % at width 4",), False),
+        ((0.3, 0.3, 0.3, 0.3), ("does not change beyond two standard errors with 30.00 ± 0.10 % at width 4",), False),
     ],
 )  # fmt: skip
 def test_the_shape_of_an_error_over_widths(means, words, double):
