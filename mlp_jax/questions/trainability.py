@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlp_jax.files.progress import progress
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.reports import plots
 from mlp_jax.reports.html import percent
@@ -98,10 +99,13 @@ def computed(given: Problem, first: np.ndarray, second: np.ndarray, steps: int =
     rates = [grid.ravel().astype(np.float32) for grid in np.meshgrid(first, second)]
     devices = jax.devices()
     parts: list[Any] = []
-    for number, start in enumerate(range(0, len(rates[0]), CHUNK)):
-        chunk = [rate[start : start + CHUNK] for rate in rates]
-        placed = jax.device_put((given, *chunk), devices[number % len(devices)])
-        parts.append(train(*placed, steps))  # a device computes while the next chunk is placed
+    with progress(len(rates[0]), "trainings") as show:
+        for number, start in enumerate(range(0, len(rates[0]), CHUNK)):
+            chunk = [rate[start : start + CHUNK] for rate in rates]
+            placed = jax.device_put((given, *chunk), devices[number % len(devices)])
+            parts.append(train(*placed, steps))
+            jax.block_until_ready(parts[-2 * len(devices) :][0])  # a device has its next chunk while it computes
+            show(start, "")
     shape = len(second), len(first)
     total, inverse, end = (np.concatenate(part).reshape(shape) for part in zip(*jax.device_get(parts), strict=True))
     return Map(total, inverse, end < 1)
