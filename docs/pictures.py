@@ -66,9 +66,13 @@ def train(section: str, label: str) -> Records:
     print("python", *command, flush=True)
     if not (workdir / "summary.json").exists():
         subprocess.run([sys.executable, *command], cwd=ROOT, check=False)  # 1 from a run that diverges, which is shown
+    check_data(workdir)
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def check_data(workdir: Path) -> None:
     if json.loads((workdir / "data.json").read_text())["dataset"] != "fashion_mnist":
         sys.exit(f"{workdir} was not trained on Fashion-MNIST: is MLP_JAX_DATA_DIR set?")
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def mean_and_sd(records: Records, name: str) -> Any:
@@ -125,6 +129,7 @@ def ask(name: str) -> None:
     command = ["main.py", "--config=configs/assignment.py", f"--config.experiments={name}", f"--workdir={workdir}"]
     print("python", *command, flush=True)
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    check_data(ROOT / workdir)
     with Image.open(ROOT / workdir / "experiments" / name / f"{name}.png") as picture:
         page = picture.convert("RGB")
     if name == "trainability":
