@@ -30,7 +30,7 @@ def answer(lab: Lab) -> Answer:
     shuffled = [with_shuffled_labels(data, draw) for draw in range(lab.budget.seeds)]
     trained = {TRUE: [(member, data) for member in lab.train({TRUE: FIELDS}, data)[TRUE]]}
     # An order of its own for each network: what one order happens to share with the true labels is then no bias.
-    trained[SHUFFLED] = [(*lab.train({SHUFFLED: FIELDS}, own, seeds=1)[SHUFFLED], own) for own in shuffled]
+    trained[SHUFFLED] = [(lab.train({SHUFFLED: FIELDS}, own, seeds=1)[SHUFFLED][0], own) for own in shuffled]
     runs = {name: [member for member, _ in pairs] for name, pairs in trained.items()}
     unseen = {
         name: [lab.test(member, own) for member, own in pairs if not member.diverged] for name, pairs in trained.items()
