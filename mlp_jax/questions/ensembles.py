@@ -30,6 +30,8 @@ def answer(lab: Lab) -> Answer:
     images, labels = data.read_test()
     runs = lab.train({"networks": FIELDS}, data, seeds=NETWORKS)
     finished = [member for member in runs["networks"] if not member.diverged]
+    if not finished:
+        return Answer(diverged(runs), [], [{"networks": 0}])
     given = np.array([lab.probabilities(member, data, images) for member in finished])
     found = {count: grouped(given, labels, count) for count in COUNTS if count <= len(finished)}
     rows = np.full((NETWORKS, len(found)), np.nan)

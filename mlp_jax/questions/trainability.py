@@ -179,10 +179,10 @@ def shares(converged: np.ndarray) -> str:
 
 
 def rough(found: Dimension) -> str:
-    """Whether the boundary is rougher than a smooth curve, of dimension 1, beyond two standard errors of the fit."""
+    """Whether the boundary is rougher than a smooth curve, of dimension 1, beyond these."""
     if not np.isfinite(found.value):
         return "There is no boundary whose dimension could be fitted."
-    sizes = f"boxes of {found.counts[0][0]} to {found.counts[-1][0]} pixels"
+    sizes = f"two standard errors of the fit to boxes of {found.counts[0][0]} to {found.counts[-1][0]} pixels"
     opening = f"Box counting gives the boundary a dimension of {found.value:.2f} ± {2 * found.error:.2f} ({sizes})"
     if abs(found.value - 1) <= 2 * found.error:
         return f"{opening}: no difference from a smooth curve, which has 1, beyond two standard errors of the fit."

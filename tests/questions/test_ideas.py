@@ -82,6 +82,35 @@ def test_shuffled_labels_are_the_same_ones_in_another_order():
     assert shuffled.fingerprint != with_shuffled_labels(part, 4).fingerprint
 
 
+def test_networks_without_validation_are_judged_on_the_unseen_images(config_for, tmp_path):
+    """And data of one shape share their programs: a second data set compiles none."""
+    lab = Lab(config_for("ensembles"), tmp_path)
+    part = subset(lab.dataset, 100, 50)
+    fields = {"val_fraction": 0.0, "num_epochs": 1, "hidden_sizes": (8,)}
+    (member,) = lab.train({"a": fields}, part, seeds=1)["a"]
+    images, labels = part.read_test()
+    x = images / 255
+    for place, layer in enumerate(member.lane.state.params):  # of the last epoch
+        x = np.maximum(x, 0) if place else x
+        x = x @ np.asarray(layer.w, float) + np.asarray(layer.b, float)
+    assert lab.test(member, part) == np.mean(x.argmax(axis=1) == labels)
+    exact = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(lab.probabilities(member, part, images), exact, atol=1e-5)
+    before = lab._compiler.programs
+    shuffled = lab.train({"a": fields}, with_shuffled_labels(part), seeds=1)["a"][0]
+    assert before == lab._compiler.programs > 0
+    assert shuffled.records[0]["train/loss"] != member.records[0]["train/loss"]
+
+
+def test_networks_that_all_diverge_leave_a_sentence(config_for, tmp_path):
+    lost = {"val/accuracy": 0.1, "diverged": True}
+    answer = ensembles.answer(Given(config_for("ensembles"), tmp_path, lambda config: [lost]))
+    assert answer.sentences == [
+        "The loss became not finite in 20 of 20 with networks; what they reached before is counted."
+    ]
+    assert answer.table
+
+
 # ---- the range test
 
 
@@ -365,7 +394,10 @@ def test_the_boundary_by_brute_force():
 def test_a_boundary_is_rougher_than_a_curve_less_or_neither():
     counts = [(1, 100), (64, 2)]
     said = [trainability.rough(trainability.Dimension(value, 0.1, counts)) for value in (1.5, 0.5, 1.15)]
-    assert "1.50 ± 0.20 (boxes of 1 to 64 pixels): rougher than a smooth curve" in said[0]
+    assert (
+        "1.50 ± 0.20 (two standard errors of the fit to boxes of 1 to 64 pixels): rougher than a smooth curve"
+        in said[0]
+    )
     assert "less than a curve" in said[1]
     assert "no difference from a smooth curve" in said[2]
     assert "no boundary" in trainability.rough(trainability.Dimension(math.nan, math.nan, counts))
