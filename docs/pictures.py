@@ -1,8 +1,9 @@
-"""The runs of ideas.md, and their pictures.
+"""The runs and the questions of ideas.md, and their pictures.
 
     python docs/pictures.py [SECTION …]     # from the repository's root; all sections without an argument
 
-Each run is `python main.py FLAGS --workdir=runs/docs/SECTION/LABEL`; one that is finished is not trained again.
+Each run is `python main.py FLAGS --workdir=runs/docs/SECTION/LABEL`; one that is finished is not trained again. The
+questions of today's courses are sections by their names.
 Pictures go to docs/images, figures to the terminal.
 """
 
@@ -17,11 +18,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from PIL import Image  # noqa: E402
+
+from mlp_jax.questions import IDEAS  # noqa: E402
 from mlp_jax.reports.plots import Panel, lines  # noqa: E402
 
 IMAGES, RUNS = ROOT / "docs/images", ROOT / "runs/docs"
 SGD = "--config.optimizer=sgd --config.num_epochs=3"
 DEEP = "--config.hidden_sizes=64,64,64,64,64 --config.num_epochs=3 --config.probes=True"
+SHRUNK = 640  # pixels that the map of a million trainings is wide, which else takes a megabyte
 FEW = "--config.val_fraction=0.9 --config.num_epochs=20 --config.seeds=3"
 
 # section -> label -> flags
@@ -61,9 +66,13 @@ def train(section: str, label: str) -> Records:
     print("python", *command, flush=True)
     if not (workdir / "summary.json").exists():
         subprocess.run([sys.executable, *command], cwd=ROOT, check=False)  # 1 from a run that diverges, which is shown
+    check_data(workdir)
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def check_data(workdir: Path) -> None:
     if json.loads((workdir / "data.json").read_text())["dataset"] != "fashion_mnist":
         sys.exit(f"{workdir} was not trained on Fashion-MNIST: is MLP_JAX_DATA_DIR set?")
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def mean_and_sd(records: Records, name: str) -> Any:
@@ -114,8 +123,26 @@ def draw(section: str, runs: dict[str, Records]) -> None:
         lines([over_epochs(runs, "train/loss", log_y=True), over_epochs(runs, "val/loss")], path)
 
 
+def ask(name: str) -> None:
+    """Answers a question, whose sentences come to the terminal; of a picture too large for a page a smaller copy."""
+    workdir = (RUNS / name).relative_to(ROOT)
+    command = ["main.py", "--config=configs/assignment.py", f"--config.experiments={name}", f"--workdir={workdir}"]
+    command.append("--config.dataset=fashion_mnist")
+    print("python", *command, flush=True)
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    check_data(ROOT / workdir)
+    with Image.open(ROOT / workdir / "experiments" / name / f"{name}.png") as picture:
+        page = picture.convert("RGB")
+    if name == "trainability":
+        page = page.resize((SHRUNK, page.height * SHRUNK // page.width), Image.Resampling.LANCZOS)
+    page.quantize(128, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+
+
 def main(sections: list[str]) -> None:
-    for section in sections or SECTIONS:
+    for section in sections or (*SECTIONS, *IDEAS):
+        if section in IDEAS:
+            ask(section)
+            continue
         runs = {label: train(section, label) for label in SECTIONS[section]}
         draw(section, runs)
         for label, records in runs.items():

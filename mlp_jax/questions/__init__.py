@@ -27,6 +27,9 @@ QUESTIONS = (
     "batches",
 )
 
+# What today's courses ask beside it, each only by its name.
+IDEAS = ("range_test", "double_descent", "random_labels", "ensembles", "trainability")
+
 
 class Edition(NamedTuple):
     """What an edition of the assignment asks for: question -> its number, in order, on this dataset first."""
@@ -37,8 +40,8 @@ class Edition(NamedTuple):
 
     @property
     def order(self) -> tuple[str, ...]:
-        """Every question as the bound report has them: those with a number, then the others."""
-        return tuple(dict.fromkeys((*self.numbers, *QUESTIONS)))
+        """Every question as the bound report has them: those with a number, the others, the ideas."""
+        return tuple(dict.fromkeys((*self.numbers, *QUESTIONS, *IDEAS)))
 
 
 EDITIONS = {
@@ -110,10 +113,10 @@ def validate(config: ConfigDict) -> None:
     if "sweep" in config:
         refuse("experiments", config.experiments, "for a config with a sweep")
     if not config.experiments:
-        refuse("experiments", config.experiments, f"a tuple of one or more of {', '.join(QUESTIONS)}")
+        refuse("experiments", config.experiments, f"a tuple of one or more of {', '.join(QUESTIONS + IDEAS)}")
     for name in config.experiments:
-        if name not in QUESTIONS:
-            raise not_one_of("experiments", name, QUESTIONS)
+        if name not in QUESTIONS + IDEAS:
+            raise not_one_of("experiments", name, QUESTIONS + IDEAS)
     for field, known in (("budget", BUDGETS), ("edition", EDITIONS)):
         if config[field] not in known:
             raise not_one_of(field, config[field], known)

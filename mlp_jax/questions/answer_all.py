@@ -137,8 +137,8 @@ def _lead(config: ConfigDict, folder: Path) -> str:
     wanted = f" ({called(config.dataset)} could not be loaded)" if config.dataset != data["dataset"] else ""
     return (
         f"Edition {config.edition}. Budget {config.budget}: {budget.seeds} seeds for every band, {budget.epochs} "
-        f"epochs, {budget.trials} trials in the sweep. Every network trains on {examples - held_out:,} examples of "
-        f"{called(data['dataset'])}{wanted}; {held_out:,} are held out, and everything is chosen on them. Bands and ± "
-        "are standard deviations over the seeds; a difference within two standard errors is called none. The sentences "
-        "are computed from these runs." + (f" {note}" if note else "")
+        f"epochs, {budget.trials} trials in the sweep. Where a section says nothing else, a network trains on "
+        f"{examples - held_out:,} examples of {called(data['dataset'])}{wanted}; {held_out:,} are held out, and "
+        "everything is chosen on them. Bands and ± are standard deviations over the seeds; a difference within two "
+        "standard errors is called none. The sentences are computed from these runs." + (f" {note}" if note else "")
     )

@@ -15,7 +15,8 @@ from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import log_run
 from mlp_jax.hparams import Static
-from mlp_jax.lanes.evaluation import evaluate_on
+from mlp_jax.lanes.compile import Compiler
+from mlp_jax.lanes.evaluation import evaluate_on, predict_probabilities
 from mlp_jax.lanes.placement import Placement
 from mlp_jax.lanes.population import Member, Population
 from mlp_jax.metrics import chosen
@@ -54,6 +55,7 @@ class Lab:
         self.base = trial_config(config, {"num_epochs": self.budget.epochs, "resume": "strict"})  # of every run
         self.dataset = dataset or load_for(config, folder)
         self._populations: dict[str, Population] = {}
+        self._compiler = Compiler()  # data sets of one shape share their programs
 
     def other_dataset(self) -> Dataset:
         """MNIST, or Fashion-MNIST where the set itself is about MNIST."""
@@ -102,7 +104,7 @@ class Lab:
             for done, (index, member) in enumerate(trained, start=1):
                 members[waiting[index]] = member
                 self._keep(waiting[index], member, dataset)
-                show(done, f"val {accuracy(member):.2%}")
+                show(done, f"val {accuracy(member):.2%}" if member.config.val_fraction else "")
                 if stopped:
                     raise interrupted(stopped[0], self.folder)
         return {name: [members[path] for path in paths] for name, paths in wanted.items()}
@@ -134,9 +136,16 @@ class Lab:
         """The half of a config that is compiled in."""
         return self._population(dataset or self.dataset).static(config)
 
+    def probabilities(self, member: Member, dataset: Dataset, images: np.ndarray) -> np.ndarray:
+        """A network's distribution over the classes for each image, (n, classes)."""
+        assert member.lane is not None
+        static = self.static(member.config, dataset)
+        return predict_probabilities(static, member.lane.best.params, images, dataset.scale)
+
     def _population(self, dataset: Dataset) -> Population:
         if dataset.fingerprint not in self._populations:
-            self._populations[dataset.fingerprint] = Population(dataset, self.base.mesh, lanes=self.base.lanes)
+            population = Population(dataset, self.base.mesh, lanes=self.base.lanes, compiler=self._compiler)
+            self._populations[dataset.fingerprint] = population
         return self._populations[dataset.fingerprint]
 
     def _restore(self, folder: Path, config: ConfigDict, dataset: Dataset) -> Member:

@@ -124,11 +124,12 @@ def whole_numbers(axis: Any) -> None:
 
 
 def _log_axis(axes: "Axes") -> None:
-    """A logarithmic x axis with plain numbers at 1, 2 and 5, which do not run into each other within a decade."""
+    """A logarithmic x axis with plain numbers at 1, 2 and 5, or, where they would run into each other, at decades."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 
