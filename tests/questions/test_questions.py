@@ -18,7 +18,7 @@ from mlp_jax.cli import report as write_again
 from mlp_jax.errors import UserError
 from mlp_jax.lanes.fit import make_task
 from mlp_jax.lanes.population import Population
-from mlp_jax.questions import EDITIONS, QUESTIONS, answer_all, dead_units, gradients, losses, symmetry
+from mlp_jax.questions import EDITIONS, IDEAS, QUESTIONS, answer_all, dead_units, gradients, losses, symmetry
 from mlp_jax.questions import lab as lab_module
 from mlp_jax.questions import sweep as sweep_question
 from mlp_jax.questions.lab import Answer, Lab, diverged, series
@@ -192,7 +192,7 @@ def test_an_edition_has_its_numbers_in_order_and_every_question_once():
     for edition, numbers in ((2026, [f"2.{n}" for n in range(1, 11)]), (2025, ["Q1", "Q4–Q6", "Q7", "Q8", "Q10"])):
         found = EDITIONS[edition]
         assert list(dict.fromkeys(found.numbers.values())) == numbers
-        assert sorted(found.order) == sorted(QUESTIONS)
+        assert sorted(found.order) == sorted(QUESTIONS + IDEAS)
 
 
 @pytest.mark.parametrize(
