@@ -38,15 +38,32 @@ def _normal_pdf(z: Array) -> Array:
     return (2 * jnp.pi) ** -0.5 * jnp.exp(-0.5 * z * z)
 
 
+def _rectifier(slope: float) -> Activation:
+    """a = z above zero, slope·z below.
+
+    The derivative is read off a, which has the sign of z: then a step keeps no z, and a CPU computes each layer's a in
+    one loop where it would take three.
+    """
+
+    @jax.custom_jvp
+    def f(z: Array) -> Array:
+        return jnp.where(z > 0, z, slope * z if slope else 0)
+
+    def along(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+        a = f(*primals)
+        return a, jnp.where(a > 0, tangents[0], slope * tangents[0] if slope else 0)
+
+    f.defjvp(along)
+    return Activation(f, lambda z, a: jnp.where(a > 0, jnp.ones_like(a), slope))
+
+
 # Where an activation has a kink (z = 0), both routes take the derivative from the left.
 ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation(lambda z: z, lambda z, a: jnp.ones_like(z)),
     "sigmoid": Activation(jax.nn.sigmoid, lambda z, a: a * (1 - a)),
     "tanh": Activation(jnp.tanh, lambda z, a: 1 - a * a),
-    "relu": Activation(lambda z: jnp.where(z > 0, z, 0), lambda z, a: jnp.where(z > 0, jnp.ones_like(z), 0)),
-    "leaky_relu": Activation(
-        lambda z: jnp.where(z > 0, z, LEAK * z), lambda z, a: jnp.where(z > 0, jnp.ones_like(z), LEAK)
-    ),
+    "relu": _rectifier(0),
+    "leaky_relu": _rectifier(LEAK),
     "elu": Activation(jax.nn.elu, lambda z, a: jnp.minimum(a, 0) + 1),  # Clevert et al. 2015 with α = 1
     # Hendrycks & Gimpel 2016, exact: z·Φ(z).
     "gelu": Activation(lambda z: z * _normal_cdf(z), lambda z, a: _normal_cdf(z) + z * _normal_pdf(z)),

@@ -46,7 +46,9 @@ from mlp_jax.training import (
     Rows,
     Sums,
     TrainState,
+    all_finite,
     draw_step,
+    sum_up,
     take_batch,
 )
 
@@ -466,18 +468,14 @@ def end_epoch(
         val_loss = val_loss / validation.total.astype(dtype)
         better = correct > best.correct
 
+    finite = jax.vmap(all_finite, (along.state.params,))(state.params)
+    train_loss, epoch, first_bad = sum_up(static, state.step, sums, (train_count, steps), finite)
+
     def keep(new: Array, old: Array, axis: int) -> Array:
         return jnp.where(_over(better, new, axis), new, old)
 
-    epoch = state.step // steps
     kept = jax.tree.map(keep, params, best.params, along.best.params)
     best = Best(kept, jnp.where(better, correct, best.correct), jnp.where(better, epoch, best.epoch))
-
-    def finite(leaf: Array, axis: int) -> Array:
-        return jnp.isfinite(leaf).all(axis=[other for other in range(leaf.ndim) if other != axis])
-
-    all_finite = jnp.stack(jax.tree.leaves(jax.tree.map(finite, state.params, along.state.params))).all(axis=0)
-    first_bad = jnp.where((sums.first_bad < 0) & ~all_finite, state.step, sums.first_bad)
-    stats = EpochStats(sums.loss / train_count.astype(dtype), sums.correct, val_loss, correct, first_bad, {})
+    stats = EpochStats(train_loss, sums.correct, val_loss, correct, first_bad, {})
     none = Sums(jnp.zeros_like(sums.loss), jnp.zeros_like(sums.correct), jnp.full_like(sums.first_bad, -1), ())
     return Lane(state, none, best), stats

@@ -36,7 +36,8 @@ from mlp_jax.sweeps.samplers import Trial
 from mlp_jax.sweeps.space import Space
 from mlp_jax.sweeps.study import Outcome, Study, open_study
 
-TELL_SECONDS = 2.0  # trials that have ended are told together, at most this late
+TELL_SECONDS = 2.0  # trials that have ended are told together, at most this late of a small study,
+ROWS = 1000  # and later by as much for each so many trials, up to ten times, since all are written anew
 MOST_TRIALS = 1 << 14  # asked for at once, where nothing is learnt between batches and one program trains them all
 WAIT_SECONDS = 2.0  # between two looks for trials that another worker may leave behind
 
@@ -94,13 +95,16 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
     before, last = len(study.trials()), time.monotonic()
     done, work, did = before, dict[int, float](), 0.0  # what each trial begun here costs, and what has been done of it
     waiting: list[tuple[Trial, Outcome]] = []
+    best = _best_so_far(study)
 
     def tell() -> None:
+        nonlocal best
         if waiting:
             study.tell(waiting)
             waiting.clear()
             _write_views(config, study, folder)
             summary.write(len(study.trials()))
+            best = _best_so_far(study)
 
     with progress(study.space.cap or math.inf, "trials") as show, interruptible(folder):
         try:
@@ -120,10 +124,10 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
                         if member is not None:
                             name = study.space.trial_name(trial.number, trial.params)
                             log_run(member.config.to_dict(), member.records, folder, name)
-                        if time.monotonic() - last >= TELL_SECONDS:
+                        if time.monotonic() - last >= TELL_SECONDS * min(1 + done / ROWS, 10):
                             tell()
                             last = time.monotonic()
-                        show(done, _best_so_far(study), _left(study.space.cap, before, list(work.values()), did))
+                        show(done, best, _left(study.space.cap, before, list(work.values()), did))
                 tell()
         except Interrupted:
             tell()
@@ -167,11 +171,13 @@ class _Summary:
 
 def _work(config: ConfigDict, space: Space, trial: Trial, dataset: Dataset) -> float:
     """What a trial costs, in multiply-adds of a forward pass; a step costs a million of them beside (measured)."""
-    own = trial_config(config, space.overrides(trial.params))
+    own = space.overrides(trial.params)
+    hidden, batch, seeds, epochs = (
+        own.get(name, config[name]) for name in ("hidden_sizes", "batch_size", "seeds", "num_epochs")
+    )
     inputs, classes, examples = dataset.train_images.shape[1], len(dataset.class_names), len(dataset.train_labels)
-    sizes = (inputs, *own.hidden_sizes, classes)
-    weights, batch = sum(a * b for a, b in pairwise(sizes)), own.batch_size or examples
-    return own.seeds * own.num_epochs * (examples / batch) * (1e6 + weights * (batch + 5))
+    weights, batch = sum(a * b for a, b in pairwise((inputs, *hidden, classes))), batch or examples
+    return float(seeds * epochs * (examples / batch) * (1e6 + weights * (batch + 5)))
 
 
 def _left(cap: int | None, before: int, works: Sequence[float], did: float) -> float | None:
@@ -228,9 +234,9 @@ def _ended(
 ) -> Iterator[tuple[Trial, Outcome, Member | None]]:
     """What came of each trial of a training."""
     for trial in training.trials:
-        own = trial_config(config, space.overrides(trial.params))
+        epochs = space.overrides(trial.params).get("num_epochs", config.num_epochs)
         alone = training.members[0] if len(training.trials) == 1 else None
-        yield trial, _outcome(space, training.members, own.num_epochs, pruned), alone
+        yield trial, _outcome(space, training.members, epochs, pruned), alone
     training.members = []  # frees the parameters
 
 
