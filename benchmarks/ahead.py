@@ -373,6 +373,7 @@ def rows_of(name: str, only: str = "", folder: str = "") -> Iterator[Row]:
                     yield Row(**json.loads(line))
                 elif line.startswith(UNDER_WAY):
                     begun.append(line.removeprefix(UNDER_WAY).strip())
+                    print(f"{CHIPS[name].name}: {line}", end="", file=sys.stderr, flush=True)
         if code := process.returncode:
             devices, _, program = begun[-1].partition(" ") if begun else ("0", "", "all")
             yield failed(CHIPS[name], program, int(devices), f"the compiler's process ended with status {code}")
