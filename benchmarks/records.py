@@ -21,6 +21,7 @@ RESULTS = ROOT / "results"
 # What a recipe consists of, as far as its own config differs from the default there.
 INGREDIENTS = (
     *("activation", "norm", "dropout_rate", "label_smoothing", "weight_decay", "ema_decay", "schedule"),
+    *("noise", "input_dropout_rate", "max_norm", "vat_weight", "confidence_penalty", "optimizer"),
     *(field for field in default.get_config() if field.startswith("augment_")),
 )
 

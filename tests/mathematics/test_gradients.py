@@ -89,9 +89,9 @@ every_term = pytest.mark.parametrize("fields", TERMS.values(), ids=TERMS)
 
 @every_term
 def test_hand_equals_autodiff_with_every_term(fields):
-    for depth, norm, loss in ((2, "layer", "cross_entropy"), (1, "none", "mse"), (0, "none", "cross_entropy")):
+    for depth, norm, loss, batch in ((2, "layer", "cross_entropy", 33), (1, "none", "mse", 1), (0, "none", "mse", 33)):
         ((value, logits), hand), ((auto_value, auto_logits), auto) = both(
-            case("gelu", loss, True, 0.01, depth, norm=norm, **fields)
+            case("gelu", loss, True, 0.01, depth, batch, norm=norm, **fields)
         )
         assert error(hand, auto) <= 1e-12, (depth, norm)
         np.testing.assert_allclose(value, auto_value, rtol=1e-13)
