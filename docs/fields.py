@@ -30,8 +30,8 @@ or `full`) and `edition` (2026 or 2025).
 def sections() -> dict[str, dict[str, str]]:
     """Heading -> field -> meaning, from the comments of `FIELDS`.
 
-    A comment on a field's line is its meaning. Of comments on lines of their own the first is a heading, and what
-    follows it is the meaning of the next field, whose own line has none.
+    A comment on a field's line is its meaning. Of comments on lines of their own the first is a heading if it has no
+    punctuation, and the others are the meaning of the next field, whose own line has none.
     """
     source = inspect.getsource(defaults).partition("FIELDS: dict[str, Any] = {\n")[2].partition("\n}\n")[0]
     found: dict[str, dict[str, str]] = {}
@@ -44,10 +44,9 @@ def sections() -> dict[str, dict[str, str]]:
         field = re.fullmatch(r' *"(\w+)": .*?,(?:  # (.*))?', line)
         if not field:
             raise ValueError(f"defaults.py: {line!r} is neither a comment nor a field")
-        if block:
-            heading, *above = block
+        if block and not re.search(r"[.,:;]", block[0]):
+            heading, *block = block
             found[heading] = {}
-            block = above
         found[heading][field[1]] = field[2] or " ".join(block)
         block = []
     return found
