@@ -116,10 +116,13 @@ def distance(one, other) -> float:
 def sensitivity(task, own, times: int = 8) -> float:
     """How far the run alone gets from `own`, its own parameters, by rounding that nothing but chance decides.
 
-    Each time its first weights are off by a unit in the last place, up, down or not at all, and the rows of each
-    minibatch and the neurons of each hidden layer stand in another order, which is another order of the same sums.
+    Once its gradient is derived the other way, by `jax.grad` or by hand. Then each time its first weights are off by a
+    unit in the last place, up, down or not at all, and the rows of each minibatch and the neurons of each hidden layer
+    stand in another order, which is another order of the same sums.
     """
-    first, far = init_lane(task.static, task.hparams, task.keys).state.params, []
+    other = {"autodiff": "backprop", "backprop": "autodiff"}[task.static.gradient]
+    far = [distance(alone(task._replace(static=task.static._replace(gradient=other))), own)]
+    first = init_lane(task.static, task.hparams, task.keys).state.params
     for rng in map(np.random.default_rng, range(times)):
         inner = [rng.permutation(width) for width in task.static.sizes[1:-1]]
         orders = [np.arange(task.static.sizes[0]), *inner, np.arange(task.static.sizes[-1])]
