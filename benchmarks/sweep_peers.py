@@ -179,15 +179,15 @@ def updates(peer: Any, count: int = 5) -> dict[str, float]:
 
     import mlp_jax
     from mlp_jax.model import Layer
-    from mlp_jax.optimizers import OPTIMIZERS
+    from mlp_jax.optimizers import COEFFICIENTS, OPTIMIZERS
 
     generator = np.random.default_rng(0)
     rows = generator.random((64, 12), np.float32), generator.integers(0, CLASSES, 64)
     net = {"num_layers": 2, "hidden_size": 8, "activation": "tanh", "init": "xavier", "batch_size": 64}
     differences = {}
-    for name, (make, _) in OPTIMIZERS.items():
+    for name in COEFFICIENTS:  # the six that each peer has
         trial = {**net, "learning_rate": 1e-3, "weight_decay": 0.5, "optimizer": name}
-        model, optimizer = peer(trial, 12), make(1e-3)
+        model, optimizer = peer(trial, 12), OPTIMIZERS[name][0](1e-3)
         model.fit(rows, rows, 1)  # so that there are weights
         model = peer(trial, 12) if peer is not Sklearn else model
         start = [(w, b + np.float32(0.1)) for w, b in model.weights]
