@@ -90,9 +90,9 @@ def enqueue(folder: Path, count: int) -> Any:
 
 def _write(folder: Path, examples: int) -> None:
     """The data as an IDX folder for us, and split as we do it for the peers."""
-    from mlp_jax.data.datasets import load, load_test, split
+    from mlp_jax.data.datasets import load, load_test
     from mlp_jax.runs.config import load as load_config
-    from mlp_jax.training import host_generator, make_keys
+    from mlp_jax.runs.run import rows_of
     from tests.shared.idx_files import STEMS, write_idx_folder
 
     config = load_config(ROOT / CONFIG)
@@ -102,8 +102,10 @@ def _write(folder: Path, examples: int) -> None:
     side = (-1, *dataset.image_shape)
     arrays = (images.reshape(side), labels, test_images.reshape(side), test_labels)
     write_idx_folder(folder / "data", dict(zip(STEMS, arrays, strict=True)))
-    rows = split(labels, config.val_fraction, config.stratified, host_generator(make_keys(config.seed).split))
-    np.savez(folder / "data.npz", *(array[indices] for indices in rows for array in (images, labels)))
+    fewer = dataset._replace(train_images=images, train_labels=labels)
+    np.savez(
+        folder / "data.npz", *(array for part in ("train", "validation") for array in rows_of(part, config, fewer))
+    )
 
 
 def _ours(folder: Path, count: int) -> dict[str, Any]:

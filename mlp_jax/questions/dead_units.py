@@ -14,6 +14,7 @@ from mlp_jax.questions.compare import Sample, compare, listed, mean_sd, points, 
 from mlp_jax.questions.lab import Answer, Lab, accuracies, curves, diverged, row, series
 from mlp_jax.reports import plots
 from mlp_jax.reports.html import spoken
+from mlp_jax.runs.run import rows_of
 
 TITLE = "Dead units"
 QUESTION = (
@@ -102,8 +103,7 @@ def _shares(lab: Lab, member: Member) -> np.ndarray:
     if member.diverged:
         return np.full((len(member.config.hidden_sizes), len(edges) - 1), np.nan)
     assert member.lane is not None
-    _, held_out = lab.split(member.config)
-    images = lab.dataset.train_images[held_out[:IMAGES]] / np.float32(lab.dataset.scale)
+    images = rows_of("validation", member.config, lab.dataset)[0][:IMAGES] / np.float32(lab.dataset.scale)
     layers = _activations(lab.static(member.config), member.lane.state.params, images)
     return np.array([shares(np.asarray(layer), edges) for layer in layers])
 

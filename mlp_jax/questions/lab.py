@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mlp_jax.data.arrays import Dataset
-from mlp_jax.data.datasets import load, load_test, split
+from mlp_jax.data.datasets import load, load_test
 from mlp_jax.files import workdir
 from mlp_jax.files.progress import progress
 from mlp_jax.files.tracking import log_run
@@ -28,7 +28,7 @@ from mlp_jax.runs.run import load_for
 from mlp_jax.runs.seeds import keep, restore
 from mlp_jax.runs.signals import interrupted, signals
 from mlp_jax.sweeps.sweep import trial_config
-from mlp_jax.training import Data, host_generator, make_keys
+from mlp_jax.training import Data
 
 KEPT = "lanes"  # the folder of finished networks, a sub-folder each
 DIVERGED = "diverged.json"  # in it the records of one that diverged
@@ -116,11 +116,6 @@ class Lab:
             for index, member in self._population(self.dataset).train(members, until=epoch):
                 members[index] = member
             yield list(members)
-
-    def split(self, config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
-        """The rows that a network of this config trains on, and those that it is validated on."""
-        generator = host_generator(make_keys(config.seed).split)
-        return split(self.dataset.train_labels, config.val_fraction, config.stratified, generator)
 
     def test(self, member: Member, dataset: Dataset) -> float:
         """Test accuracy of a network's best parameters by validation; the test set is read once for each network."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlp_jax.questions.lab import Answer, Lab
 from mlp_jax.reports import plots
+from mlp_jax.runs.run import rows_of
 
 TITLE = "The data"
 QUESTION = "What do the images of every class look like, and are there as many of each?"
@@ -23,7 +24,8 @@ def answer(lab: Lab) -> Answer:
     classes = range(len(data.class_names))
     means = np.array([data.train_images[data.train_labels == c].mean(axis=0) for c in classes]) / data.scale
     parts = ("trained on", "held out")
-    counts = [np.bincount(data.train_labels[rows], minlength=len(classes)) for rows in lab.split(lab.base)]
+    labels = [rows_of(part, lab.base, data)[1] for part in ("train", "validation")]
+    counts = [np.bincount(own, minlength=len(classes)) for own in labels]
     plots.columns(
         data.class_names,
         dict(zip(parts, counts, strict=True)),

@@ -25,6 +25,7 @@ from mlp_jax.questions.lab import Answer, Lab, diverged, series
 from mlp_jax.reports import plots
 from mlp_jax.runs import config as configs
 from mlp_jax.runs import run as experiment
+from mlp_jax.runs.run import rows_of
 from mlp_jax.sweeps.sweep import trial_config
 
 ROOT = Path(__file__).parents[2]
@@ -126,8 +127,7 @@ def by_hand(lab, members):
     """The last epoch's activations against NumPy's in float64, on the images that each seed holds out."""
     found = dead_units.distributions(lab, {"a": members})["a"]
     for seed, member in enumerate(members):
-        _, held_out = lab.split(member.config)
-        values = lab.dataset.train_images[held_out].astype(float) / 255
+        values = rows_of("validation", member.config, lab.dataset)[0].astype(float) / 255
         for number, layer in enumerate(member.lane.state.params[:-1]):
             values = np.maximum(values @ np.float64(layer.w) + np.float64(layer.b), 0)
             assert 0.1 < np.mean(values == 0) == found[seed, -1, number, 0] < 0.9
