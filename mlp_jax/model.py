@@ -116,8 +116,20 @@ def _float_product(precision: lax.Precision) -> Callable[[Array, Array], Array]:
     return lambda a, b: row_dot(a, b) if a.shape[:-1] == (1,) else dot(a, b)
 
 
+@jax.custom_vjp
 def _bfloat16_product(a: Array, b: Array) -> Array:
+    """a·b of factors rounded to 16 bits, added up in float32; so are the two products of its gradient.
+
+    What `jax.grad` finds in the product itself is float32 times bfloat16, which matrix units do not multiply, and a
+    gradient rounded to 16 bits.
+    """
     return jnp.dot(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+
+
+_bfloat16_product.defvjp(
+    lambda a, b: (_bfloat16_product(a, b), (a, b)),
+    lambda factors, g: (_bfloat16_product(g, factors[1].T), _bfloat16_product(factors[0].T, g)),
+)
 
 
 # Matrix products. HIGHEST makes float32 mean float32 on devices whose default is coarser; bfloat16 rounds the

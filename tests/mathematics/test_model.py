@@ -198,6 +198,13 @@ def test_bfloat16_adds_up_in_float32():
     assert PRECISIONS["bfloat16"](jnp.full((1, 1), 1 + 2**-12), ones[:, :1].T) == 1
 
 
+def test_the_gradient_of_bfloat16_products_is_rounded_as_they_are():
+    x, w = jnp.ones((4097, 1)), jnp.ones((1, 4099))
+    with_x, with_w = jax.vjp(PRECISIONS["bfloat16"], x, w)[1](jnp.full((4097, 4099), 1 + 2**-12))
+    assert (with_x == 4099).all()  # in bfloat16 4096
+    assert (with_w == 4097).all()
+
+
 def test_a_layer_norm_sees_neither_the_scale_nor_the_mean_of_its_input():
     rng = np.random.default_rng(5)
     u = jnp.asarray(rng.normal(size=(7, 50)), jnp.float32)
