@@ -3,6 +3,7 @@
 python -m benchmarks.records keep NAME WORKDIR              # a run or a sweep
 python -m benchmarks.records ablate NAME FOLDER [FIELD …]   # configs/NAME.py without its ingredients, on validation
 python -m benchmarks.records curves NAME …                  # results/curves.png, of kept runs with validation
+python -m benchmarks.records permute DATASET FILE.npz       # its images, the pixels of all in one random order
 """
 
 import json
@@ -11,7 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from configs import default
+from mlp_jax.data import datasets
 from mlp_jax.reports.plots import Panel, lines
 from mlp_jax.runs.config import load
 
@@ -83,6 +87,15 @@ def curves(names: list[str]) -> None:
     lines(panels, RESULTS / "curves.png")
 
 
+def permute(name: str, path: Path) -> None:
+    """The dataset as an .npz file, the pixels of every image in one random order: the same to what knows no geometry."""
+    dataset = datasets.load(name, default.get_config().data_dir, "")
+    images, labels = dataset.read_test()
+    order = np.random.default_rng(0).permutation(dataset.train_images.shape[1])
+    train, test = (rows[:, order].reshape(-1, *dataset.image_shape) for rows in (dataset.train_images, images))
+    np.savez_compressed(path, x_train=train, y_train=dataset.train_labels, x_test=test, y_test=labels)
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["keep", name, workdir]:
@@ -91,5 +104,7 @@ if __name__ == "__main__":
             ablate(name, Path(folder), fields)
         case ["curves", *names] if names:
             curves(names)
+        case ["permute", name, path]:
+            permute(name, Path(path))
         case _:
             sys.exit(__doc__)

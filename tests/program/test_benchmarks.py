@@ -6,9 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from benchmarks import measure, reach, results, sweep, sweep_peers
+from benchmarks import measure, reach, records, results, sweep, sweep_peers
 from benchmarks.jobs import Job
 from configs import sweep_random
+from mlp_jax.data import datasets
 from mlp_jax.sweeps.dialect import parse
 from mlp_jax.sweeps.study import open_study
 
@@ -130,3 +131,14 @@ def test_readme_s_sentence_has_its_figures_from_the_rows():
     said = results.headline({"machine": {"cores": 2, "device": "cpu (X)"}, "sweep": rows}).replace("\n", " ")
     assert said.startswith("**1,800 models an hour** on 2 cores, cpu (X): 60 random trials")
     assert "in 2.0 minutes. The same takes Optuna with PyTorch 6.5 × as long (" in said
+
+
+def test_every_image_is_permuted_the_same_way(tmp_path):
+    records.permute("digits", tmp_path / "permuted.npz")
+    before, after = (datasets.load(name, "", "") for name in ("digits", str(tmp_path / "permuted.npz")))
+    assert after.image_shape == (8, 8)
+    assert (after.train_labels == before.train_labels).all()
+    images = [np.concatenate([d.train_images, d.read_test()[0]]) for d in (before, after)]
+    columns = [{pixel.tobytes() for pixel in np.ascontiguousarray(each.T)} for each in images]
+    assert columns[0] == columns[1]
+    assert (images[0] != images[1]).any(axis=1).all()
