@@ -1,19 +1,31 @@
-"""The search behind configs/pi_fashion.py: that of configs/sweep_pi_mnist_plain.py on Fashion-MNIST.
+"""The search behind configs/pi_fashion.py: noise and dropout for nets of 512 neurons a layer under Muon, no distortions.
 
 python main.py --config=configs/sweep_pi_fashion.py
 """
 
 from ml_collections import ConfigDict
 
-from configs import sweep_pi_mnist_plain
+from configs import sweep_best_grid
 
 
 def get_config() -> ConfigDict:
-    """Less noise, a decay that is searched too; 16 Bayesian trials of 15 epochs."""
-    config = sweep_pi_mnist_plain.get_config()
-    config.dataset = "fashion_mnist"
-    config.sweep.name = "pi_fashion"
-    config.sweep.parameters.noise = {"values": (0.0, 0.1, 0.2, 0.3)}
-    config.sweep.parameters.dropout_rate = {"values": (0.05, 0.2)}
-    config.sweep.parameters.weight_decay = {"values": (0.1, 0.3)}
+    """What regularises, how fast, how deep: 20 Bayesian trials of 8 epochs. Nothing in it knows where a pixel lies."""
+    config = sweep_best_grid.search(
+        "pi_fashion",
+        "bayes",
+        20,
+        {
+            "num_layers": {"values": (2, 3)},
+            "hidden_size": {"value": 512},
+            "learning_rate": {"values": (0.05, 0.1)},
+            "weight_decay": {"values": (0.0, 0.01)},
+            "noise": {"values": (0.0, 0.1, 0.2)},
+            "dropout_rate": {"values": (0.0, 0.1, 0.3)},
+            "input_dropout_rate": {"values": (0.0, 0.1)},
+        },
+    )
+    config.update(sweep_best_grid.FOUND)
+    config.optimizer = "muon"
+    config.batch_size = 512
+    config.num_epochs = 8
     return config
