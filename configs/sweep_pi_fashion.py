@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
     )
     config.update(sweep_best_grid.FOUND)
     config.optimizer = "muon"
+    config.ema_decay = 0.98
     config.batch_size = 512
     config.num_epochs = 8
     return config
