@@ -3,6 +3,7 @@
 python -m benchmarks.records keep NAME WORKDIR              # a run or a sweep
 python -m benchmarks.records ablate NAME FOLDER [FIELD …]   # configs/NAME.py without its ingredients, on validation
 python -m benchmarks.records curves NAME …                  # results/curves.png, of kept runs with validation
+python -m benchmarks.records board                          # the tables of RESULTS.md, of what is kept
 python -m benchmarks.records permute DATASET FILE.npz       # its images, the pixels of all in one random order
 """
 
@@ -10,10 +11,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import results
 from configs import default
 from mlp_jax.data import datasets
 from mlp_jax.reports.plots import Panel, lines
@@ -21,6 +23,35 @@ from mlp_jax.runs.config import load
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
+
+PAGE = ROOT / "RESULTS.md"
+BOARD = "<!-- written by python -m benchmarks.records board -->"
+OTHERS = "<!-- other seeds: written by python -m benchmarks.records board -->"
+
+
+class Entry(NamedTuple):
+    """What a record is of, and what it is held to; accuracies in percent."""
+
+    constraint: str
+    goal: float | None
+    known: str
+    kept: str = ""  # whose figures these are, where not its own
+    figure: str = "test/accuracy"
+
+
+RECORDS = {
+    "pi_mnist": Entry("MNIST, any plain MLP, nothing that knows where a pixel lies", 99.36, "99.36 %, with a decoder 99.43 %"),
+    "pi_mnist_plain": Entry("the same without adversarial terms", 99.10, "99.06 %"),
+    "pi_fashion": Entry("Fashion-MNIST, any plain MLP, nothing that knows where a pixel lies", 91.0, "none published"),
+    "best_grid": Entry("the same, at most 5 × 128", 90.3, "88.9 %"),
+    "best_small": Entry("Fashion-MNIST, at most 5 × 128, distortions", 90.8, "88.9 %"),
+    "best_fashion": Entry("Fashion-MNIST, any plain MLP, distortions", 91.6, "90.2 %"),
+    "best_fashion_ensemble": Entry("its nets together", 91.9, "none published", "best_fashion", "test/ensemble_accuracy"),
+    "best_mnist_small": Entry("MNIST, at most 5 × 128, distortions", 99.0, "none published"),
+    "best_mnist": Entry("MNIST, any plain MLP, distortions", 99.65, "99.65 %"),
+    "speedrun": Entry("Fashion-MNIST, at least 88.08 % in the least time", 88.08, "none published"),
+    "seed_best": Entry("the source system's own configuration", None, "88.08 % is reported"),
+}
 
 # What a recipe consists of, as far as its own config differs from the default there.
 INGREDIENTS = (
@@ -87,6 +118,47 @@ def curves(names: list[str]) -> None:
     lines(panels, RESULTS / "curves.png")
 
 
+def board() -> None:
+    """Writes the leaderboard and the table of other seeds into RESULTS.md."""
+    rows = ["| config | constraint | known | goal | test | | seconds a seed | date | commit | device |", "|" + "---|" * 10]
+    others = ["| config | seeds | first seeds | other seeds | apart | 3·sd·√(2/n) |", "|" + "---|" * 6]
+    for name, entry in RECORDS.items():
+        summary = _summary(entry.kept or name)
+        if not summary:
+            continue
+        reached = 100 * summary[entry.figure]
+        goal, verdict = "–", "–"
+        if entry.goal is not None:
+            short = entry.goal - reached
+            goal, verdict = f"{entry.goal:g} %", "reached" if short <= 0 else f"{short:.2f} points short"
+        commit = summary["commit"]
+        date = subprocess.run(
+            ["git", "log", "-1", "--format=%cs", commit], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout.strip()
+        figure = f"{reached:.2f} %" if entry.kept else f"**{_mean(summary)}**, {len(summary['seeds'])} seeds"
+        rows.append(
+            f"| `{name}` | {entry.constraint} | {entry.known} | {goal} | {figure} | {verdict} "
+            f"| {summary['seconds']:,.{0 if summary['seconds'] > 10 else 1}f} | {date} | {commit[:7]} "
+            f"| {summary['threads']} × {summary['device']} |"
+        )
+        if (other := _summary(f"{name}_others")) and not entry.kept:
+            apart = 100 * abs(other[entry.figure] - summary[entry.figure])
+            limit = 300 * summary[f"{entry.figure}/sd"] * (2 / len(summary["seeds"])) ** 0.5
+            figures = f"{_mean(summary)} | {_mean(other)} | {apart:.2f} | {limit:.2f} |"
+            others.append(f"| `{name}` | {len(other['seeds'])} | {figures}")
+    results.insert(PAGE, BOARD, rows)
+    results.insert(PAGE, OTHERS, others)
+
+
+def _summary(name: str) -> dict[str, Any]:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["summary"] if path.exists() else {}
+
+
+def _mean(summary: dict[str, Any]) -> str:
+    return f"{100 * summary['test/accuracy']:.2f} ± {100 * summary['test/accuracy/sd']:.2f} %"
+
+
 def permute(name: str, path: Path) -> None:
     """The dataset as an .npz file, the pixels of every image in one random order: the same to what knows no geometry."""
     dataset = datasets.load(name, default.get_config().data_dir, "")
@@ -104,6 +176,8 @@ if __name__ == "__main__":
             ablate(name, Path(folder), fields)
         case ["curves", *names] if names:
             curves(names)
+        case ["board"]:
+            board()
         case ["permute", name, path]:
             permute(name, Path(path))
         case _:

@@ -1,4 +1,4 @@
-"""The search behind configs/pi_fashion.py: noise and dropout for nets of 512 neurons a layer under Muon, no distortions.
+"""The search behind configs/pi_fashion.py: noise and dropout for nets of 256 neurons a layer under Muon, no distortions.
 
 python main.py --config=configs/sweep_pi_fashion.py
 """
@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
         20,
         {
             "num_layers": {"values": (2, 3)},
-            "hidden_size": {"value": 512},
+            "hidden_size": {"value": 256},
             "learning_rate": {"values": (0.05, 0.1)},
             "weight_decay": {"values": (0.0, 0.01)},
             "noise": {"values": (0.0, 0.1, 0.2)},
