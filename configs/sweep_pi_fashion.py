@@ -1,4 +1,4 @@
-"""The search behind configs/pi_fashion.py: noise and dropout for nets of 256 neurons a layer under Muon, no distortions.
+"""The search behind configs/pi_fashion.py: noise and dropout for nets of 256 neurons a layer under Muon.
 
 python main.py --config=configs/sweep_pi_fashion.py
 """

@@ -39,6 +39,9 @@ from mlp_jax.training import (
 
 MOST_LANES = 256  # under way at once, on all devices together
 SHARE_OF_MEMORY = 0.5
+# Kept, those used last. Linux gives a process 65,530 mappings, of which a training program on a CPU takes some 130; LLVM
+# ends the process that is refused one.
+MOST_PROGRAMS = 200
 # Bytes of w, m and v that stay in the vector memory from step to step, by JAX's name of the device. By the compiler's
 # estimate a lane's step then takes 2.6 µs, and 6.5 where they do not fit (784-128×3-10).
 ON_CHIP = {"TPU v5 lite": 105e6}
@@ -78,7 +81,8 @@ class Compiler:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.compiled: dict[Any, Any] = {}
+        self.programs = 0  # training programs compiled, on all devices
+        self.compiled: dict[Any, Any] = {}  # the last used at the end
         self._locks: dict[Any, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -142,11 +146,6 @@ class Compiler:
             lambda hparams, keys: chunk.begin(None, ()),
             *self._loop(task, (form, form), (chunk.size,), steps, end, arguments, sides),
         )
-
-    @property
-    def programs(self) -> int:
-        """Training programs compiled, on all devices."""
-        return sum(kind[0] == "steps" for kind, *_ in self.compiled)
 
     def _loop(
         self,
@@ -217,12 +216,18 @@ class Compiler:
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            if key not in self.compiled:
-                start = time.perf_counter()
-                self.compiled[key] = make()
-                with self._guard:
+            start = time.perf_counter()
+            with self._guard:
+                program = self.compiled.pop(key, None)
+            made = make() if program is None else program
+            with self._guard:
+                self.compiled[key] = made
+                if program is None:
                     self.seconds += time.perf_counter() - start
-        return self.compiled[key]
+                    self.programs += kind[0] == "steps"
+                while len(self.compiled) > MOST_PROGRAMS:
+                    del self.compiled[next(iter(self.compiled))]
+        return made
 
 
 def _train_side_by_side(

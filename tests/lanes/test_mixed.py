@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from math import ceil
 
@@ -76,7 +76,7 @@ def calls(task):
         yield order_of(task, epoch + 1), (np.int32(0), np.int32(min(task.steps, STEPS - epoch * task.steps)))
 
 
-@cache
+@lru_cache(maxsize=8)  # more than 500 programs are more than a process may hold
 def program_alone(static: Static):
     return jax.jit(partial(train_steps, static))
 

@@ -8,6 +8,7 @@ import pytest
 
 from mlp_jax.errors import UserError
 from mlp_jax.hparams import split_config
+from mlp_jax.lanes import compile
 from mlp_jax.lanes.compile import chunk_size
 from mlp_jax.lanes.population import Member, Population
 from tests.shared.training import collectives, leaves, same_bits, small_config, small_dataset, train
@@ -90,7 +91,25 @@ def test_lanes_of_one_shape_compile_once_a_place():
     # Of nets that differ in the first weights all is shared, of those that differ in the optimizer the evaluation.
     trained(population, [Member(small_config(init="xavier")), Member(small_config(optimizer="sgd", batch_size=7))])
     kinds = [kind[0] for kind, *_ in population.compiler.compiled]
-    assert kinds == ["steps", "end", "steps"]
+    assert sorted(kinds) == ["end", "steps", "steps"]
+
+
+def test_programs_are_kept_up_to_a_number(monkeypatch):
+    """Those used last: a process that keeps every program of a long sweep is killed at Linux's limit of mappings."""
+    monkeypatch.setattr(compile, "MOST_PROGRAMS", 4)
+    population = Population(small_dataset(), "lanes:1")
+
+    def kept_after(width):
+        trained(population, [Member(small_config(hidden_sizes=(width,)))])
+        kept = [(kind[0], kind[1].sizes[1]) for kind, *_ in population.compiler.compiled]
+        return kept, population.compiler.programs
+
+    first, second, third = ([("steps", width), ("end", width)] for width in (3, 4, 5))
+    assert kept_after(3) == (first, 1)
+    assert kept_after(4) == (first + second, 2)
+    assert kept_after(3) == (second + first, 2)
+    assert kept_after(5) == (first + third, 3)
+    assert kept_after(4) == (third + second, 4)
 
 
 def test_an_error_in_a_lane_ends_the_population(monkeypatch):
