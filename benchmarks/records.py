@@ -167,7 +167,7 @@ def _mean(summary: dict[str, Any]) -> str:
 
 
 def permute(name: str, path: Path) -> None:
-    """The dataset as an .npz file, the pixels of every image in one random order: the same to what knows no geometry."""
+    """The dataset as an .npz file, pixels in one random order for all images: the same to what knows no geometry."""
     dataset = datasets.load(name, default.get_config().data_dir, "")
     images, labels = dataset.read_test()
     order = np.random.default_rng(0).permutation(dataset.train_images.shape[1])

@@ -39,8 +39,8 @@ from mlp_jax.training import (
 
 MOST_LANES = 256  # under way at once, on all devices together
 SHARE_OF_MEMORY = 0.5
-# Kept, those used last. Linux gives a process 65,530 mappings, of which a training program on a CPU takes some 130; LLVM
-# ends the process that is refused one.
+# Kept, those used last. Linux gives a process 65,530 mappings, of which a training program on a CPU takes some 130;
+# LLVM ends the process that is refused one.
 MOST_PROGRAMS = 200
 # Bytes of w, m and v that stay in the vector memory from step to step, by JAX's name of the device. By the compiler's
 # estimate a lane's step then takes 2.6 µs, and 6.5 where they do not fit (784-128×3-10).
