@@ -1,10 +1,11 @@
 """Keeps what RESULTS.md is made of: figures of finished runs as results/NAME.json, and their learning curves.
 
-python -m benchmarks.records keep NAME WORKDIR              # a run or a sweep
-python -m benchmarks.records ablate NAME FOLDER [FIELD …]   # configs/NAME.py without its ingredients, on validation
-python -m benchmarks.records curves NAME …                  # results/curves.png, of kept runs with validation
-python -m benchmarks.records board                          # the tables of RESULTS.md, of what is kept
-python -m benchmarks.records permute DATASET FILE.npz       # its images, the pixels of all in one random order
+python -m benchmarks.records keep NAME WORKDIR         # a run or a sweep
+python -m benchmarks.records board                     # the tables of RESULTS.md, of what is kept
+python -m benchmarks.records ablate NAME FOLDER [FIELD[=VALUE] …]
+                                                       # configs/NAME.py without its ingredients, on validation
+python -m benchmarks.records curves NAME …             # results/curves.png, of kept runs with validation
+python -m benchmarks.records permute DATASET FILE.npz  # its images, the pixels of all in one random order
 """
 
 import json
@@ -88,26 +89,29 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def ablate(name: str, folder: Path, fields: list[str]) -> None:
+def ablate(name: str, folder: Path, changes: list[str]) -> None:
     """results/ablation_NAME.json: accuracy on validation after the last epoch, five seeds, of the recipe of
-    configs/NAME.py and of the same with one ingredient after the other set back to the default (those of `fields`, or
-    all); runs in `folder`."""
+    configs/NAME.py and of the same with one change after the other: FIELD=VALUE, or FIELD set back to the default (all
+    ingredients, where there is no change given); runs in `folder`."""
     recipe, before = load(ROOT / "configs" / f"{name}.py"), default.get_config()
-    fields = fields or [field for field in INGREDIENTS if recipe[field] != before[field]]
+    changes = changes or [field for field in INGREDIENTS if recipe[field] != before[field]]
     rows = []
-    for field in ("", *fields):
-        workdir = folder / (f"without_{field}" if field else name)
+    for change in ("", *changes):
+        field, _, value = change.partition("=")
+        value = value or before.get(field)
+        workdir = folder / (f"{field}_{value}" if field else name)
         command = [sys.executable, "main.py", f"--config=configs/{name}.py", "--config.val_fraction=0.1"]
         command += ["--config.seeds=5", f"--workdir={workdir.resolve()}"]
-        command += [f"--config.{field}={before[field]}"] if field else []
+        command += [f"--config.{field}={value}"] if field else []
         subprocess.run(command, cwd=ROOT, check=True)
         last = _rows(workdir / "metrics.jsonl")[-1]
         summary = json.loads((workdir / "summary.json").read_text())
         figures = {key: last[key] for key in ("epoch", "val/accuracy", "val/accuracy/sd", "train/accuracy")}
-        rows.append({"set_back": field, "to": before.get(field), **figures, "commit": summary["commit"]})
+        rows.append({"set": field, "to": value, **figures, "commit": summary["commit"]})
     _write(f"ablation_{name}", rows)
     for row in rows:
-        print(f"{row['set_back'] or name:16} {row['val/accuracy']:.2%} ± {row['val/accuracy/sd']:.2%}")
+        said = f"{row['set']} = {row['to']}" if row["field"] else name
+        print(f"{said:25} {row['val/accuracy']:.2%} ± {row['val/accuracy/sd']:.2%}")
 
 
 def curves(names: list[str]) -> None:
@@ -179,8 +183,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["keep", name, workdir]:
             keep(name, Path(workdir))
-        case ["ablate", name, folder, *fields]:
-            ablate(name, Path(folder), fields)
+        case ["ablate", name, folder, *changes]:
+            ablate(name, Path(folder), changes)
         case ["curves", *names] if names:
             curves(names)
         case ["board"]:
