@@ -1,0 +1,22 @@
+"""Fashion-MNIST by a plain MLP that knows nothing of pictures: no distortions, the pixels may stand in any order.
+
+    python main.py --config=configs/pi_fashion.py
+
+Wide nets (configs/sweep_pi_fashion_wide.py) with Gaussian noise at the input of every layer in place of dropout: in
+configs/sweep_pi_fashion_long.py 91.50 % on validation after the last of 50 epochs, with dropout of 0.1 as well 91.40 %,
+seed 0.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import best_fashion
+
+
+def get_config() -> ConfigDict:
+    """784-1024×2-10 by the recipe of configs/best_fashion.py with noise in place of mirrored images and dropout."""
+    config = best_fashion.get_config()
+    config.augment_flip = False
+    config.dropout_rate = 0.0
+    config.noise = 0.1
+    config.num_epochs = 50
+    return config
