@@ -69,6 +69,7 @@ INGREDIENTS = (
 def keep(name: str, workdir: Path) -> None:
     """Everything that differs from the default config, the summary with each seed's figures, and the epochs."""
     config = json.loads((workdir / "config.json").read_text())
+    config["dataset"] = Path(config["dataset"]).name
     before = json.loads(default.get_config().to_json())
     changed = {field: value for field, value in config.items() if value != before.get(field) and field != "data_dir"}
     content: dict[str, Any] = {"config": changed}
