@@ -74,7 +74,7 @@ def keep(name: str, workdir: Path) -> None:
     if (workdir / "trials.jsonl").exists():
         content["trials"] = _rows(workdir / "trials.jsonl")
     else:
-        content["summary"] = json.loads((workdir / "summary.json").read_text())
+        content["summary"] = json.loads((workdir / "summary.json").read_text()) | {"dataset": config["dataset"]}
         content["epochs"] = _rows(workdir / "metrics.jsonl")
     _write(name, content)
 
