@@ -5,6 +5,9 @@
 Wide nets (configs/sweep_pi_fashion_wide.py) with Gaussian noise at the input of every layer in place of dropout: in
 configs/sweep_pi_fashion_long.py 91.50 % on validation after the last of 50 epochs, with dropout of 0.1 as well 91.40 %,
 seed 0.
+
+Test, 5 seeds, trained on all 60,000 images: 91.36 ± 0.15 % (results/pi_fashion.json); two at a time on 2 busy cores (AMD
+EPYC), jax 0.10.2.
 """
 
 from ml_collections import ConfigDict
