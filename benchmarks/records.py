@@ -109,7 +109,7 @@ def ablate(name: str, folder: Path, changes: list[str]) -> None:
         rows.append({"set": field, "to": value, **figures, "commit": summary["commit"]})
     _write(f"ablation_{name}", rows)
     for row in rows:
-        said = f"{row['set']} = {row['to']}" if row["field"] else name
+        said = f"{row['set']} = {row['to']}" if row["set"] else name
         print(f"{said:25} {row['val/accuracy']:.2%} ± {row['val/accuracy/sd']:.2%}")
 
 
