@@ -216,18 +216,19 @@ class Compiler:
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            start = time.perf_counter()
-            with self._guard:
+            with self._guard:  # so that nobody drops it meanwhile
                 program = self.compiled.pop(key, None)
-            made = make() if program is None else program
-            with self._guard:
-                self.compiled[key] = made
-                if program is None:
+            if program is None:
+                start = time.perf_counter()
+                program = make()
+                with self._guard:
                     self.seconds += time.perf_counter() - start
                     self.programs += kind[0] == "steps"
-                while len(self.compiled) > MOST_PROGRAMS:
+            with self._guard:
+                self.compiled[key] = program
+                if len(self.compiled) > MOST_PROGRAMS:
                     del self.compiled[next(iter(self.compiled))]
-        return made
+        return program
 
 
 def _train_side_by_side(
