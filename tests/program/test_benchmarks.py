@@ -1,6 +1,7 @@
 """The benchmarks' arithmetic: what is reached, what fell, the FLOPs of a step. No timings."""
 
 import os
+import re
 from itertools import product
 
 import numpy as np
@@ -142,3 +143,29 @@ def test_every_image_is_permuted_the_same_way(tmp_path):
     columns = [{pixel.tobytes() for pixel in np.ascontiguousarray(each.T)} for each in images]
     assert columns[0] == columns[1]
     assert (images[0] != images[1]).any(axis=1).all()
+
+
+@pytest.mark.parametrize("name", [name for name, entry in records.RECORDS.items() if not entry.kept])
+def test_the_leaderboard_says_what_the_seeds_gave(name):
+    """Mean and deviation of each row are those of the seeds in its file, and the verdict is on the mean."""
+    page = records.PAGE.read_text()
+    path = records.RESULTS / f"{name}.json"
+    board, others = (page.partition(mark)[2].partition(results.END)[0] for mark in (records.BOARD, records.OTHERS))
+    rows = [[line for line in part.splitlines() if line.startswith(f"| `{name}` ")] for part in (board, others)]
+    assert [len(found) for found in rows] == [path.exists(), (records.RESULTS / f"{name}_others.json").exists()]
+    figures = []
+    for kept in (path, records.RESULTS / f"{name}_others.json"):
+        if kept.exists():
+            seeds = [100 * seed["test/accuracy"] for seed in results.read(kept)["summary"]["seeds"]]
+            figures.append((np.mean(seeds), np.std(seeds, ddof=1), len(seeds)))
+    if figures:
+        mean, deviation, count = figures[0]
+        goal = records.RECORDS[name].goal
+        said = re.search(r"\*\*([\d.]+) ± ([\d.]+) %\*\*, (\d+) seeds", rows[0][0])
+        assert [float(number) for number in said.groups()] == pytest.approx([mean, deviation, count], abs=0.00501)
+        assert ("| reached |" in rows[0][0]) == (goal is not None and mean >= goal)
+    if len(figures) == 2:
+        apart, allowed = abs(mean - figures[1][0]), 3 * deviation * np.sqrt(2 / count)
+        said = re.search(r"\| ([\d.]+) \| ([\d.]+) \|$", rows[1][0])
+        assert [float(number) for number in said.groups()] == pytest.approx([apart, allowed], abs=0.00501)
+        assert apart <= allowed
