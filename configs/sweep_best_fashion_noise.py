@@ -1,4 +1,4 @@
-"""The fourth search behind configs/best_fashion.py: noise at every layer in place of dropout, as in configs/pi_fashion.py.
+"""The fourth search behind configs/best_fashion.py: noise at every layer in place of dropout, as in pi_fashion.py.
 
 python main.py --config=configs/sweep_best_fashion_noise.py
 """
