@@ -2,7 +2,7 @@
 
 python -m benchmarks.records keep NAME WORKDIR         # a run or a sweep
 python -m benchmarks.records board                     # the tables of RESULTS.md, of what is kept
-python -m benchmarks.records ablate NAME FOLDER [FIELD[=VALUE] …]
+python -m benchmarks.records ablate NAME FOLDER [FIELD[=VALUE][+FIELD…] …]
                                                        # configs/NAME.py without its ingredients, on validation
 python -m benchmarks.records curves NAME …             # results/curves.png, of kept runs with validation
 python -m benchmarks.records permute DATASET FILE.npz  # its images, the pixels of all in one random order
@@ -89,27 +89,28 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def ablate(name: str, folder: Path, changes: list[str]) -> None:
-    """results/ablation_NAME.json: accuracy on validation after the last epoch, five seeds, of the recipe of
-    configs/NAME.py and of the same with one change after the other: FIELD=VALUE, or FIELD set back to the default (all
-    ingredients, where there is no change given); runs in `folder`."""
+    """Accuracy on validation after the last epoch, five seeds, of the recipe of configs/NAME.py and of the same with
+    one change after the other, runs in `folder`: FIELD=VALUE, or FIELD set back to the default, several at once with +
+    between them, into results/ablation_NAME_added.json; without any, all ingredients, results/ablation_NAME.json."""
     recipe, before = load(ROOT / "configs" / f"{name}.py"), default.get_config()
+    file = f"ablation_{name}_added" if changes else f"ablation_{name}"
     changes = changes or [field for field in INGREDIENTS if recipe[field] != before[field]]
     rows = []
     for change in ("", *changes):
-        field, _, value = change.partition("=")
-        value = value or before.get(field)
-        workdir = folder / (f"{field}_{value}" if field else name)
+        pairs = [part.partition("=") for part in change.split("+") if part]
+        values = {field: value or before.get(field) for field, _, value in pairs}
+        workdir = folder / ("_".join(f"{field}_{value}" for field, value in values.items()) or name)
         command = [sys.executable, "main.py", f"--config=configs/{name}.py", "--config.val_fraction=0.1"]
         command += ["--config.seeds=5", f"--workdir={workdir.resolve()}"]
-        command += [f"--config.{field}={value}"] if field else []
+        command += [f"--config.{field}={value}" for field, value in values.items()]
         subprocess.run(command, cwd=ROOT, check=True)
         last = _rows(workdir / "metrics.jsonl")[-1]
         summary = json.loads((workdir / "summary.json").read_text())
         figures = {key: last[key] for key in ("epoch", "val/accuracy", "val/accuracy/sd", "train/accuracy")}
-        rows.append({"set": field, "to": value, **figures, "commit": summary["commit"]})
-    _write(f"ablation_{name}", rows)
+        rows.append({"set": values, **figures, "commit": summary["commit"]})
+    _write(file, rows)
     for row in rows:
-        said = f"{row['set']} = {row['to']}" if row["set"] else name
+        said = ", ".join(f"{field} = {value}" for field, value in row["set"].items()) or name
         print(f"{said:25} {row['val/accuracy']:.2%} ± {row['val/accuracy/sd']:.2%}")
 
 
