@@ -2,12 +2,12 @@
 
     python main.py --config=configs/best_fashion.py
 
-The best of the 12 trials of configs/sweep_best_fashion.py neither moves nor erases; of the three rates of dropout in
-configs/sweep_best_fashion_long.py 0.1 gave 91.63 % on validation, seed 0. In configs/sweep_best_fashion_mixup.py a λ of
-0.5 gave 91.72 %, no more than the noise of one seed, and blending less.
+The best of the 12 trials of configs/sweep_best_fashion.py neither moves nor erases; of the four of
+configs/sweep_best_fashion_noise.py two layers with noise of 0.05 at the input of every layer gave 91.80 % on validation
+after the last of 40 epochs, seed 0. Dropout of 0.1 in place of noise had 91.63 % (configs/sweep_best_fashion_long.py)
+and 91.13 % on the test images. Blending (configs/sweep_best_fashion_mixup.py) gives no more.
 
-Test, 5 seeds, trained on all 60,000 images: 91.13 ± 0.13 %, 90.94 to 91.30 % (results/best_fashion.json); 578 s a seed,
-two at a time on 2 busy cores (AMD EPYC), the fifth nearly alone 218 s, jax 0.10.2.
+Not yet tested.
 """
 
 from ml_collections import ConfigDict
@@ -16,12 +16,13 @@ from configs import best_grid
 
 
 def get_config() -> ConfigDict:
-    """784-1024×2-10 by the recipe of configs/best_grid.py: mirrored images, larger batches and half the rate."""
+    """784-1024×2-10 by the recipe of configs/best_grid.py: mirrored images, noise, larger batches, half the rate."""
     config = best_grid.get_config()
     config.seeds = 5
     config.augment_flip = True
     config.hidden_sizes = (1024, 1024)
-    config.dropout_rate = 0.1
+    config.dropout_rate = 0.0
+    config.noise = 0.05
     config.learning_rate = 0.001
     config.batch_size = 256
     config.num_epochs = 40
