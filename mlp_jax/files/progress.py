@@ -62,6 +62,11 @@ def progress(total: float, unit: str) -> Iterator[Show]:
         yield show
 
 
+def among(best: str, record: dict[str, Any]) -> str:
+    """What the line of several trainings says: the best that has ended, and the epoch that one of the others is in."""
+    return " · ".join(filter(None, (best, f"epoch {record['epoch']}", epoch_text(record))))
+
+
 def epoch_text(record: dict[str, Any]) -> str:
     """The losses and accuracies of an epoch as the line shows them."""
     text = f"train {record['train/loss']:.4f} {record['train/accuracy']:.2%}"

@@ -34,6 +34,8 @@ from mlp_jax.lanes.fit import (
 from mlp_jax.lanes.placement import Placement, divides_lanes, over_lanes, placements
 from mlp_jax.training import Data, Lane
 
+Watch = Callable[[Record], None]
+
 
 class Member(NamedTuple):
     """One lane of a population and how far it is; `lane` is on the host, None before the first step."""
@@ -93,11 +95,14 @@ class Population:
         """Where a single lane would train."""
         return self._places[0]
 
-    def train(self, members: Sequence[Member], until: int | None = None) -> Iterator[tuple[int, Member]]:
+    def train(
+        self, members: Sequence[Member], until: int | None = None, watch: Watch = lambda record: None
+    ) -> Iterator[tuple[int, Member]]:
         """Trains every member to epoch `until` (None: to its end); yields (index, member) as each gets there.
 
-        A member whose loss is not finite comes back with `diverged` set and stops nobody else. Closing the iterator
-        stops the others at the end of the call of the program they are in.
+        `watch` is told the record of every epoch of every member, in the thread that trains it. A member whose loss is
+        not finite comes back with `diverged` set and stops nobody else. Closing the iterator stops the others at the
+        end of the call of the program they are in.
         """
         ended = {index for index, member in enumerate(members) if _is_over(member, until)}
         yield from ((index, members[index]) for index in ended)
@@ -106,7 +111,7 @@ class Population:
         mixes = {index for index in statics if self.mixed and several and not mixed.unmixable(statics[index])}
         together = {index: members[index] for index in statics if index in mixes}
         if together:
-            yield from _run([lambda stop: self._train_mixed(together, until, stop)], len(together))
+            yield from _run([lambda stop: self._train_mixed(together, until, stop, watch)], len(together))
         rest = [index for index in statics if index not in mixes]
         if rest:
             chunks = self._chunks(members, rest)
@@ -116,7 +121,7 @@ class Population:
 
             def turns(place: int, stop: threading.Event) -> Iterator[tuple[int, Member]]:
                 while not stop.is_set() and (number := work.take(place)) is not None:
-                    yield from train(chunks[number][1], place, until, stop)
+                    yield from train(chunks[number][1], place, until, stop, watch)
 
             yield from _run([partial(turns, place) for place in range(len(self._grounds))], len(rest))
 
@@ -128,7 +133,7 @@ class Population:
         return static_of(config, *counts, data.image_shape, weighted)
 
     def _train_mixed(
-        self, members: dict[int, Member], until: int | None, stop: threading.Event
+        self, members: dict[int, Member], until: int | None, stop: threading.Event, watch: Watch
     ) -> Iterator[tuple[int, Member]]:
         """Chunk after chunk, the fullest first; a chunk that others can fill up is given up when half of it is over."""
         statics = {index: self.static(member.config) for index, member in members.items()}
@@ -155,6 +160,7 @@ class Population:
             for step in self._train_chunk(form, [members[index] for index in indices], until, stop, leave):
                 index = indices[step.number]
                 old = members[index]
+                watch(step.record)
                 member = old._replace(records=(*old.records, step.record), lane=step.lane, diverged=step.diverged)
                 members[index] = member
                 if step.lane is not None and step.over:
@@ -219,7 +225,7 @@ class Population:
         return devices * (self._chunk or chunk_size(static, jax.local_devices()[0], len(self._places)))
 
     def _train_one(
-        self, chunk: dict[int, Member], place: int, until: int | None, stop: threading.Event
+        self, chunk: dict[int, Member], place: int, until: int | None, stop: threading.Event, watch: Watch
     ) -> Iterator[tuple[int, Member]]:
         ((index, member),) = chunk.items()
         task = make_task(member.config, self.dataset, *self._places[place])
@@ -230,6 +236,7 @@ class Population:
                 lane = event.lane
                 if event.record is not None:
                     records.append(event.record)
+                    watch(event.record)
                 if stop.is_set() or len(records) >= last:
                     break
             yield index, member._replace(lane=jax.device_get(lane), records=tuple(records))
@@ -237,7 +244,13 @@ class Population:
             yield index, member._replace(records=(*records, bad.record), diverged=True)
 
     def _train_side_by_side(
-        self, shared: bool, chunk: dict[int, Member], place: int, until: int | None, stop: threading.Event
+        self,
+        shared: bool,
+        chunk: dict[int, Member],
+        place: int,
+        until: int | None,
+        stop: threading.Event,
+        watch: Watch,
     ) -> Iterator[tuple[int, Member]]:
         indices, members = list(chunk), list(chunk.values())
         tasks = [make_task(member.config, self.dataset, *self._grounds[place]) for member in members]
@@ -248,6 +261,7 @@ class Population:
         for step in fit_side_by_side(lanes, program, states, until, stop.is_set):
             number = step.number
             records[number].append(step.record)
+            watch(step.record)
             if step.lane is not None:
                 ended = members[number]._replace(lane=step.lane, records=tuple(records[number]))
                 yield indices[number], ended._replace(diverged=step.diverged)

@@ -1,5 +1,6 @@
 """A run of several seeds: one population, each finished seed kept, mean ± sd in the summary."""
 
+from itertools import count
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -9,7 +10,7 @@ from ml_collections import ConfigDict
 
 from mlp_jax.data.arrays import Dataset
 from mlp_jax.errors import Diverged
-from mlp_jax.files.progress import progress
+from mlp_jax.files.progress import among, progress
 from mlp_jax.lanes.evaluation import Tested, ensemble_accuracy
 from mlp_jax.lanes.fit import Record, make_task
 from mlp_jax.lanes.population import Member, Population
@@ -28,12 +29,21 @@ def train_seeds(config: ConfigDict, folder: Path, dataset: Dataset) -> tuple[lis
     folders = [folder / "seeds" / str(own.seed) for own in configs]
     members = [restore(path, own, dataset, population) for path, own in zip(folders, configs, strict=True)]
     waiting = [index for index, member in enumerate(members) if member.lane is None]
+    done, best, left = len(members) - len(waiting), "", 1.0
+    epochs = count(1 + config.num_epochs * done)  # that have been trained; next() of it is atomic
     with progress(len(members), "seeds") as show:
-        for done, (index, member) in enumerate(population.train([members[i] for i in waiting]), start=1):
+
+        def watch(record: Record) -> None:
+            nonlocal left
+            left = 1 - next(epochs) / (config.num_epochs * len(members))
+            show(done, among(best, record), left)
+
+        for index, member in population.train([members[i] for i in waiting], watch=watch):
             members[waiting[index]] = member
             if not member.diverged:
                 keep(folders[waiting[index]], member, dataset)
-            show(len(members) - len(waiting) + done, _best_so_far(members))
+            done, best = done + 1, _best_so_far(members)
+            show(done, best, left)
     if all(member.diverged for member in members):
         raise Diverged(f"the loss of every seed became not finite; learning_rate={config.learning_rate:g} is too large")
     return members, population

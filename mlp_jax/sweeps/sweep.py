@@ -17,11 +17,11 @@ from mlp_jax.data.arrays import Dataset
 from mlp_jax.data.datasets import load_test
 from mlp_jax.errors import Interrupted, UserError, import_extra
 from mlp_jax.files import workdir
-from mlp_jax.files.progress import progress
+from mlp_jax.files.progress import among, progress
 from mlp_jax.files.tracking import log_run
 from mlp_jax.lanes.compile import Compiler
 from mlp_jax.lanes.evaluation import evaluate_on
-from mlp_jax.lanes.population import Member, Population
+from mlp_jax.lanes.population import Member, Population, Watch
 from mlp_jax.metrics import chosen
 from mlp_jax.runs import resume
 from mlp_jax.runs.config import EXTRAS, check, check_lanes, checked, complete, fingerprint, to_json, validate, write
@@ -107,6 +107,11 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
             best = _best_so_far(study)
 
     with progress(study.space.cap or math.inf, "trials") as show, interruptible(folder):
+        left = None
+
+        def watch(record: dict[str, Any]) -> None:
+            show(done, among(best, record), left)
+
         try:
             while not study.finished():
                 trials = study.ask(batches)
@@ -115,7 +120,7 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
                 work |= {trial.number: _work(config, study.space, trial, dataset) for trial in trials}
                 if not trials and not study.finished():
                     time.sleep(WAIT_SECONDS)
-                with closing(_train(config, study, population, trials)) as ended:
+                with closing(_train(config, study, population, trials, watch)) as ended:
                     for trial, outcome, member in ended:
                         if test is not None and member is not None and math.isfinite(outcome.value):
                             outcome = replace(outcome, test_accuracy=_test_accuracy(population, member, test))
@@ -127,7 +132,8 @@ def _search(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
                         if time.monotonic() - last >= TELL_SECONDS * min(1 + done / ROWS, 10):
                             tell()
                             last = time.monotonic()
-                        show(done, best, _left(study.space.cap, before, list(work.values()), did))
+                        left = _left(study.space.cap, before, list(work.values()), did)
+                        show(done, best, left)
                 tell()
         except Interrupted:
             tell()
@@ -199,7 +205,7 @@ class Training:
 
 
 def _train(
-    config: ConfigDict, study: Study, population: Population, trials: Sequence[Trial]
+    config: ConfigDict, study: Study, population: Population, trials: Sequence[Trial], watch: Watch
 ) -> Generator[tuple[Trial, Outcome, Member | None]]:
     """Each trial as it ends, with its outcome and, where it had one to itself, its lane.
 
@@ -211,7 +217,7 @@ def _train(
     for until in (*(early.brackets if early else ()), None):
         lanes = [(training, seed) for training in active for seed in range(len(training.members))]
         left = {training: len(training.members) for training in active}
-        for index, member in population.train([training.members[seed] for training, seed in lanes], until):
+        for index, member in population.train([training.members[seed] for training, seed in lanes], until, watch):
             training, seed = lanes[index]
             training.members[seed] = member
             left[training] -= 1

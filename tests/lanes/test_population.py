@@ -73,6 +73,15 @@ def test_lanes_side_by_side_do_not_depend_on_their_groups():
     assert same_bits(first[0].lane, second[0].lane)
 
 
+@pytest.mark.parametrize("options", [{}, {"chunk": 4}, {"lanes": "mixed"}], ids=["in turn", "of one shape", "mixed"])
+def test_the_watch_sees_every_epoch_of_every_member(options):
+    seen = []
+    population = Population(small_dataset(), "lanes:1", **options)
+    members = [member for _, member in population.train([Member(config) for config in configs()], watch=seen.append)]
+    of_members = [record for member in members for record in member.records]
+    assert sorted(map(repr, seen)) == sorted(map(repr, of_members))
+
+
 @pytest.mark.parametrize("chunk", [0, 4])
 def test_a_lane_that_diverges_stops_nobody(chunk):
     wild = small_config(optimizer="sgd", learning_rate=1e20)

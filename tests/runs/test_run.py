@@ -15,7 +15,7 @@ import pytest
 
 from mlp_jax.data.datasets import load, load_test
 from mlp_jax.errors import Diverged, Interrupted, UserError
-from mlp_jax.files import workdir
+from mlp_jax.files import progress, workdir
 from mlp_jax.hparams import split_config
 from mlp_jax.lanes.evaluation import predict_probabilities
 from mlp_jax.runs import resume, saved, seeds
@@ -133,10 +133,14 @@ def test_a_resume_on_data_that_have_changed_leaves_every_file_as_it_was(tmp_path
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
-def test_the_last_line_of_several_seeds_has_mean_and_sd(data, tmp_path, capsys):
+def test_several_seeds_say_how_far_they_are_and_at_last_mean_and_sd(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
     summary = run(config_for(data, num_epochs=1, seeds=2), tmp_path / "run")
     tests = [seed["test/accuracy"] for seed in summary["seeds"]]
-    line = capsys.readouterr().out.splitlines()[-1]
+    said = capsys.readouterr()
+    assert re.match(r"0/2 seeds: epoch 1 · train \d\.\d+ \d+\.\d+%", said.err)
+    assert "2/2 seeds: val " in said.err
+    line = said.out.splitlines()[-1]
     assert f"test {np.mean(tests):.2%} ± {np.std(tests, ddof=1):.2%}" in line
     assert "2 seeds" in line
 

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from mlp_jax.errors import UserError
-from mlp_jax.files import workdir
+from mlp_jax.files import progress, workdir
 from mlp_jax.lanes.population import Member
 from mlp_jax.runs import run as runs
 from mlp_jax.runs.config import check
@@ -52,6 +52,12 @@ def config_for(data: Path, method: str = "random", cap: int = 6, **fields) -> Co
 def trials(folder: Path) -> list[dict]:
     rows = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if not name.startswith(TIMES)} for row in rows]
+
+
+def test_a_sweep_says_how_far_it_is_before_its_first_trial_ends(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    sweep.run(config_for(data, "grid", 12), tmp_path / "sweep")
+    assert capsys.readouterr().err.startswith("0/12 trials: epoch 1 · train ")
 
 
 def test_every_trial_is_the_run_of_its_config_alone(data, tmp_path, capsys):
