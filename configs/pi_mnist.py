@@ -7,7 +7,8 @@ The adversary takes the place of what else regularises: beside it noise and smoo
 last of 30 epochs (configs/sweep_pi_mnist_long.py), the net of the paper 99.20 % (configs/sweep_pi_mnist_wide.py),
 seed 0.
 
-Not yet tested.
+Test, 5 seeds, trained on all 60,000 images: 99.32 ± 0.04 %, 99.28 to 99.38 % (results/pi_mnist.json); 470 s a seed,
+two at a time on 2 cores (Intel Xeon), jax 0.10.2.
 """
 
 from ml_collections import ConfigDict
