@@ -91,11 +91,13 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def ablate(name: str, folder: Path, changes: list[str]) -> None:
     """Accuracy on validation after the last epoch, five seeds, of the recipe of configs/NAME.py and of the same with
     one change after the other, runs in `folder`: FIELD=VALUE, or FIELD set back to the default, several at once with +
-    between them, into results/ablation_NAME_added.json; without any, all ingredients, results/ablation_NAME.json."""
+    between them. Without a change every ingredient is set back in turn, and the rows are results/ablation_NAME.json;
+    those of given changes go into results/ablation_NAME_added.json, beside what else is there."""
     recipe, before = load(ROOT / "configs" / f"{name}.py"), default.get_config()
     file = f"ablation_{name}_added" if changes else f"ablation_{name}"
     changes = changes or [field for field in INGREDIENTS if recipe[field] != before[field]]
-    rows = []
+    path = RESULTS / f"{file}.json"
+    rows = {str(row["set"]): row for row in json.loads(path.read_text())} if path.exists() else {}
     for change in ("", *changes):
         pairs = [part.partition("=") for part in change.split("+") if part]
         values = {field: value or before.get(field) for field, _, value in pairs}
@@ -107,9 +109,9 @@ def ablate(name: str, folder: Path, changes: list[str]) -> None:
         last = _rows(workdir / "metrics.jsonl")[-1]
         summary = json.loads((workdir / "summary.json").read_text())
         figures = {key: last[key] for key in ("epoch", "val/accuracy", "val/accuracy/sd", "train/accuracy")}
-        rows.append({"set": values, **figures, "commit": summary["commit"]})
-    _write(file, rows)
-    for row in rows:
+        rows[str(values)] = {"set": values, **figures, "commit": summary["commit"]}
+    _write(file, list(rows.values()))
+    for row in rows.values():
         said = ", ".join(f"{field} = {value}" for field, value in row["set"].items()) or name
         print(f"{said:25} {row['val/accuracy']:.2%} ± {row['val/accuracy/sd']:.2%}")
 

@@ -243,8 +243,9 @@ def train_members(dataset: Dataset, given: Sequence[Member]) -> list[tuple[Run, 
     compiler, first = _compiler(), given[0].config
     before = compiler.seconds
     population = Population(dataset, first.mesh, lanes=first.lanes, compiler=compiler)
+    machine = runtime.describe()
     members: dict[int, Member] = dict(population.train(given))
-    shared = {"compile_seconds": compiler.seconds - before, **runtime.describe()}
+    shared = {"compile_seconds": compiler.seconds - before, **machine}
     pixels, labels = load_test(dataset)
     result = []
     for _, member in sorted(members.items()):

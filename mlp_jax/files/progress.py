@@ -2,6 +2,7 @@
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,13 +31,14 @@ def progress(total: float, unit: str) -> Iterator[Show]:
         return f"{done:.0f}{f'/{total:.0f}' if math.isfinite(total) else ''} {unit}"
 
     if not sys.stderr.isatty():
-        last = time.monotonic()
+        last, lock = time.monotonic(), threading.Lock()
 
         def log(done: float, text: str, left: float | None = None) -> None:
             nonlocal last
-            if time.monotonic() - last >= SECONDS:
-                print(": ".join(filter(None, (count(done), text))), file=sys.stderr, flush=True)
-                last = time.monotonic()
+            with lock:
+                if time.monotonic() - last >= SECONDS:
+                    print(": ".join(filter(None, (count(done), text))), file=sys.stderr, flush=True)
+                    last = time.monotonic()
 
         yield log
         return
@@ -62,9 +64,9 @@ def progress(total: float, unit: str) -> Iterator[Show]:
         yield show
 
 
-def among(best: str, record: dict[str, Any]) -> str:
-    """What the line of several trainings says: the best that has ended, and the epoch that one of the others is in."""
-    return " · ".join(filter(None, (best, f"epoch {record['epoch']}", epoch_text(record))))
+def among(ended: str, record: dict[str, Any]) -> str:
+    """What the line of several trainings says: what came of those that have ended, and the last epoch of another."""
+    return " · ".join(filter(None, (ended, f"epoch {record['epoch']}", epoch_text(record))))
 
 
 def epoch_text(record: dict[str, Any]) -> str:

@@ -241,6 +241,7 @@ class Population:
                     break
             yield index, member._replace(lane=jax.device_get(lane), records=tuple(records))
         except NotFinite as bad:
+            watch(bad.record)
             yield index, member._replace(records=(*records, bad.record), diverged=True)
 
     def _train_side_by_side(

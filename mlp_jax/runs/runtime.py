@@ -148,7 +148,7 @@ def announce(folder: Path) -> None:
     """Says what a run or a sweep runs on, and what it leaves idle."""
     import sys
 
-    _commit()  # now, before somebody goes on to another one
+    _commit()  # looked up now: the checkout may be at another when the training ends
     found = describe_devices()
     several = f" in {found['process_count']} processes" if found["process_count"] != 1 else ""
     print(f"{folder}: training on {found['device_count']} × {found['device']}{several}")

@@ -1,8 +1,8 @@
 """A run of several seeds: one population, each finished seed kept, mean ± sd in the summary."""
 
-from itertools import count
 from pathlib import Path
 from statistics import mean, stdev
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,21 +29,24 @@ def train_seeds(config: ConfigDict, folder: Path, dataset: Dataset) -> tuple[lis
     folders = [folder / "seeds" / str(own.seed) for own in configs]
     members = [restore(path, own, dataset, population) for path, own in zip(folders, configs, strict=True)]
     waiting = [index for index, member in enumerate(members) if member.lane is None]
-    done, best, left = len(members) - len(waiting), "", 1.0
-    epochs = count(1 + config.num_epochs * done)  # that have been trained; next() of it is atomic
+    done, ended, lock = len(members) - len(waiting), "", Lock()
+    epochs, left = config.num_epochs * len(members), config.num_epochs * len(waiting)
     with progress(len(members), "seeds") as show:
 
         def watch(record: Record) -> None:
             nonlocal left
-            left = 1 - next(epochs) / (config.num_epochs * len(members))
-            show(done, among(best, record), left)
+            with lock:
+                left -= 1
+                show(done, among(ended, record), left / epochs)
 
         for index, member in population.train([members[i] for i in waiting], watch=watch):
             members[waiting[index]] = member
             if not member.diverged:
                 keep(folders[waiting[index]], member, dataset)
-            done, best = done + 1, _best_so_far(members)
-            show(done, best, left)
+            with lock:
+                left -= config.num_epochs - len(member.records)  # those that it has not needed
+                done, ended = done + 1, _best_so_far(members)
+                show(done, ended, left / epochs)
     if all(member.diverged for member in members):
         raise Diverged(f"the loss of every seed became not finite; learning_rate={config.learning_rate:g} is too large")
     return members, population

@@ -77,7 +77,10 @@ def test_lanes_side_by_side_do_not_depend_on_their_groups():
 def test_the_watch_sees_every_epoch_of_every_member(options):
     seen = []
     population = Population(small_dataset(), "lanes:1", **options)
-    members = [member for _, member in population.train([Member(config) for config in configs()], watch=seen.append)]
+    wild = small_config(optimizer="sgd", learning_rate=1e20)
+    given = [Member(config) for config in (*configs(), wild)]
+    members = [member for _, member in population.train(given, watch=seen.append)]
+    assert any(member.diverged for member in members)
     of_members = [record for member in members for record in member.records]
     assert sorted(map(repr, seen)) == sorted(map(repr, of_members))
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from itertools import count
@@ -143,6 +144,33 @@ def test_several_seeds_say_how_far_they_are_and_at_last_mean_and_sd(data, tmp_pa
     line = said.out.splitlines()[-1]
     assert f"test {np.mean(tests):.2%} ± {np.std(tests, ddof=1):.2%}" in line
     assert "2 seeds" in line
+
+
+def test_the_share_of_epochs_left_falls_to_nothing_whatever_ends_a_seed(data, tmp_path, monkeypatch):
+    shown, keep = [], seeds.keep
+
+    @contextmanager
+    def progress(total, unit):
+        lefts = []
+        shown.append(lefts)
+        yield lambda done, text, left: lefts.append(left)
+
+    def dying(folder, member, dataset):
+        keep(folder, member, dataset)
+        raise Killed
+
+    monkeypatch.setattr(seeds, "progress", progress)
+    config = config_for(data, seeds=3, num_epochs=9, early_stopping=1, optimizer="sgd", learning_rate=0.3)
+    monkeypatch.setattr(seeds, "keep", dying)
+    with pytest.raises(Killed):
+        run(config, tmp_path / "run")
+    monkeypatch.setattr(seeds, "keep", keep)
+    run(config, tmp_path / "run")
+    _, lefts = shown
+    assert lefts[0] == pytest.approx((2 * 9 - 1) / (3 * 9))
+    assert lefts == sorted(lefts, reverse=True)
+    assert lefts[-1] == 0
+    assert len(lefts) < 2 * 9  # stopped early
 
 
 @pytest.fixture(scope="module")
