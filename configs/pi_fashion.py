@@ -16,7 +16,7 @@ from configs import best_fashion
 
 
 def get_config() -> ConfigDict:
-    """784-1024×2-10 by the recipe of configs/best_fashion.py with more noise for mirrored images, and longer."""
+    """784-1024×2-10 by the recipe of configs/best_fashion.py with more noise, no mirrored images, and longer."""
     config = best_fashion.get_config()
     config.augment_flip = False
     config.noise = 0.1
