@@ -7,7 +7,7 @@ configs/sweep_pi_mnist_noise.py). Three layers of 512 had 99.17 % on validation 
 (configs/sweep_pi_mnist_long.py), layers as wide as the paper's 99.20 % (configs/sweep_pi_mnist_wide.py), seed 0.
 
 Test, 5 seeds, trained on all 60,000 images: 99.32 ± 0.04 %, 99.28 to 99.38 % (results/pi_mnist.json); 470 s a seed,
-two at a time on 2 cores (Intel Xeon), jax 0.10.2.
+two at a time on 2 cores (Intel Xeon), jax 0.10.2. Five others on permuted pixels: 99.26 ± 0.01 %.
 """
 
 from ml_collections import ConfigDict
