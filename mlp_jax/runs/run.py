@@ -144,6 +144,7 @@ class _Trained(NamedTuple):
 
 def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[str, Any]:
     first = jax.process_index() == 0
+    machine = runtime.describe()  # not at the end, when the checkout may be at another commit
     tracker = open_tracker(config.tracker if first else "none", json.loads(to_json(config)), folder, folder.name)
     if config.seeds > 1:
         with interruptible(folder):
@@ -169,7 +170,7 @@ def _train_and_test(config: ConfigDict, folder: Path, dataset: Dataset) -> dict[
         "dataset": dataset.name,
         **(summarize(members, tests, labels) if members else run_figures(lanes[0], records, tests)),
         "compile_seconds": compile_seconds,
-        **runtime.describe(),
+        **machine,
     }
     if not tests:  # what it gets wrong is worth a look all the same
         part = "validation" if config.val_fraction else "train"

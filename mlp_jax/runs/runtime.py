@@ -148,7 +148,6 @@ def announce(folder: Path) -> None:
     """Says what a run or a sweep runs on, and what it leaves idle."""
     import sys
 
-    _commit()  # looked up now: the checkout may be at another when the training ends
     found = describe_devices()
     several = f" in {found['process_count']} processes" if found["process_count"] != 1 else ""
     print(f"{folder}: training on {found['device_count']} × {found['device']}{several}")
@@ -184,9 +183,8 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-@cache
 def _commit() -> str:
-    """The commit of the code, with '+' where files differ from it; '' outside a git checkout of it. Looked up once."""
+    """The commit of the code, with '+' where files differ from it; '' outside a git checkout of it."""
     import subprocess
 
     def git(*arguments: str) -> str:

@@ -146,6 +146,14 @@ def test_several_seeds_say_how_far_they_are_and_at_last_mean_and_sd(data, tmp_pa
     assert "2 seeds" in line
 
 
+@pytest.mark.parametrize("many", [1, 2])
+def test_the_commit_is_the_one_that_was_there_when_training_began(data, tmp_path, monkeypatch, many):
+    monkeypatch.setattr(runs.runtime, "_commit", lambda: "first")
+    at_each_record(monkeypatch, lambda epoch: monkeypatch.setattr(runs.runtime, "_commit", lambda: "second"))
+    assert run(config_for(data, num_epochs=1, seeds=many), tmp_path / "run")["commit"] == "first"
+    assert runs.runtime._commit() == "second"
+
+
 def test_the_share_of_epochs_left_falls_to_nothing_whatever_ends_a_seed(data, tmp_path, monkeypatch):
     shown, keep = [], seeds.keep
 
